@@ -1,0 +1,64 @@
+//! Injects the isolation labels into a new namespace, and puts back what an update strips.
+
+use super::Object;
+use crate::admission::patch;
+use crate::admission::review::{Operation, Request};
+use crate::admission::{Context, Decided, Decision, Reason};
+use crate::vocabulary::{ISOLATED, MODE, PROFILE};
+
+pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    request.expect_v1()?;
+    if context.config.is_excluded(&request.name) {
+        return Ok(Decision::allow(Reason::Excluded));
+    }
+    match request.operation {
+        Operation::Create => create(request, context),
+        Operation::Update => update(request, context),
+        Operation::Delete | Operation::Connect => Ok(Decision::allow(Reason::NotOurs)),
+    }
+}
+
+fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    let object: Object<'_> = request.new_as()?;
+    let label = |key| object.metadata.as_ref().and_then(|metadata| metadata.label(key));
+    let mut missing = Vec::new();
+    if label(PROFILE).is_none() {
+        missing.push((PROFILE, context.config.default_profile.clone()));
+    }
+    if label(MODE).is_none() {
+        missing.push((MODE, context.config.default_mode.to_string()));
+    }
+    let mut decision = Decision::allow(if missing.is_empty() { Reason::Allowed } else { Reason::LabelsInjected });
+    if label(ISOLATED).is_some() {
+        decision.patch.push(patch::remove(&["metadata", "labels", ISOLATED]));
+        decision = decision.warn(format!("the label {ISOLATED} was dropped: only Ringfence's controller sets it"));
+    }
+    decision.patch.extend(patch::set_labels(object.metadata.as_ref(), &missing));
+    Ok(decision)
+}
+
+/// Puts back what the old object had. A namespace that never had the labels is not touched: an edit that has nothing to
+/// do with them must not cut a running application off.
+fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    let object: Object<'_> = request.new_as()?;
+    let old = request.old_as::<Object<'_>>()?.into_metadata();
+    let terminating = object.metadata.as_ref().is_some_and(crate::object::ObjectMeta::is_deleting);
+    if terminating || context.is_controller(request) {
+        return Ok(Decision::allow(Reason::Allowed));
+    }
+    let stripped: Vec<(&str, String)> = [PROFILE, MODE, ISOLATED]
+        .into_iter()
+        .filter(|key| object.metadata.as_ref().and_then(|metadata| metadata.label(key)).is_none())
+        .filter_map(|key| Some((key, old.label(key)?.to_owned())))
+        .collect();
+    if stripped.is_empty() {
+        return Ok(Decision::allow(Reason::Allowed));
+    }
+    let mut decision = Decision::allow(Reason::LabelsInjected);
+    for (key, value) in &stripped {
+        decision =
+            decision.warn(format!("the label {key}={value} was put back: an update may change it, not strip it"));
+    }
+    decision.patch = patch::set_labels(object.metadata.as_ref(), &stripped);
+    Ok(decision)
+}

@@ -1,0 +1,281 @@
+//! Rejects a namespace for which no deny-all baseline is guaranteed, and changes that would end the guarantee.
+//!
+//! It stands alone: a namespace can get past the mutating webhook's selector (generateName with a forged
+//! `kubernetes.io/metadata.name`, tried), so nothing is taken for granted that the mutating webhook does.
+
+use super::Object;
+use crate::admission::permission::{NONE, Use};
+use crate::admission::review::{Operation, Request};
+use crate::admission::{Context, Decided, Decision, Reason, Stop};
+use crate::config::Existing;
+use crate::index::Isolation;
+use crate::object::{Entries, Exception, ExceptionError, ObjectMeta};
+use crate::vocabulary::{EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
+
+pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    request.expect_v1()?;
+    if context.config.is_excluded(&request.name) {
+        return Ok(Decision::allow(Reason::Excluded));
+    }
+    match request.operation {
+        Operation::Create => create(request, context),
+        Operation::Update => update(request, context),
+        Operation::Delete | Operation::Connect => Ok(Decision::allow(Reason::NotOurs)),
+    }
+}
+
+/// `namespaces/status` and `namespaces/finalize`: labels can be changed through them without any other call (tried), by
+/// whoever a custom role lets.
+pub(in crate::admission) fn subresource(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    request.expect_v1()?;
+    if request.operation != Operation::Update || context.is_controller(request) {
+        return Ok(Decision::allow(Reason::Allowed));
+    }
+    if context.config.is_excluded(&request.name) {
+        return Ok(Decision::allow(Reason::Excluded));
+    }
+    let new = request.new_as::<Object<'_>>()?.into_metadata();
+    let old = request.old_as::<Object<'_>>()?.into_metadata();
+    match first_difference(&old, &new) {
+        None => Ok(Decision::allow(Reason::Allowed)),
+        Some(key) => Ok(Decision::deny(
+            Reason::LabelTampered,
+            format!(
+                "changing {key} of namespace {:?} through its {} is refused: it would change its isolation without being \
+                 judged; change it on the namespace itself",
+                request.name, request.sub_resource
+            ),
+        )),
+    }
+}
+
+/// A label or annotation of Ringfence's that differs.
+fn first_difference(old: &ObjectMeta<'_>, new: &ObjectMeta<'_>) -> Option<String> {
+    let pairs = |metadata: &ObjectMeta<'_>| -> std::collections::BTreeMap<(u8, String), String> {
+        let labels = metadata.labels.iter().flat_map(Entries::own).map(|pair| (0, pair));
+        let annotations = metadata.annotations.iter().flat_map(Entries::own).map(|pair| (1, pair));
+        labels.chain(annotations).map(|(kind, (key, value))| ((kind, key.to_owned()), value.to_owned())).collect()
+    };
+    let (old, new) = (pairs(old), pairs(new));
+    old.iter()
+        .filter(|(key, value)| new.get(*key) != Some(*value))
+        .chain(new.iter().filter(|(key, _)| !old.contains_key(*key)))
+        .map(|((_, key), _)| key.clone())
+        .next()
+}
+
+fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    let metadata = request.new_as::<Object<'_>>()?.into_metadata();
+    let new = Isolation::of(&metadata);
+    let name = if request.name.is_empty() { "with a generated name".to_owned() } else { format!("{:?}", request.name) };
+    if new.isolated.is_some() {
+        return Ok(tampered(&name, "created with it, a namespace would count as isolated before any policy exists"));
+    }
+    if new.profile.is_none() || new.mode.is_none() {
+        return Ok(missing(&name, &new, context));
+    }
+    if let Some(denied) = labels(&name, &new, context) {
+        return Ok(denied);
+    }
+    if new.mode.as_deref() == Some(Mode::Exempt.as_str())
+        && let Err(wrong) = new.exemption().admit(context.now, &context.config.longest_exemption)
+    {
+        return Ok(bad_exemption(&name, &wrong, &new.exemption()));
+    }
+    if let Some(denied) = deviation(&name, &Isolation::default(), &new, context)? {
+        return Ok(denied);
+    }
+    Ok(Decision::allow(Reason::Allowed))
+}
+
+fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    let (new_metadata, old_metadata) =
+        (request.new_as::<Object<'_>>()?.into_metadata(), request.old_as::<Object<'_>>()?.into_metadata());
+    let (new, old) = (Isolation::of(&new_metadata), Isolation::of(&old_metadata));
+    let name = format!("{:?}", request.name);
+    if context.is_controller(request) {
+        return Ok(Decision::allow(Reason::Allowed));
+    }
+    if new == old {
+        // Nothing of Ringfence's has changed; a terminating namespace must always be able to finish.
+        let adopted = new.profile.is_some() && new.mode.is_some();
+        return Ok(if adopted || new_metadata.is_deleting() {
+            Decision::allow(Reason::Allowed)
+        } else {
+            existing(&name, context)
+        });
+    }
+    if new.isolated != old.isolated {
+        return Ok(tampered(&name, "it follows from the policies, not the other way round"));
+    }
+    // Half of the isolation labels would look adopted without being so.
+    if (new.profile.is_none() != new.mode.is_none()) && old.profile.is_none() && old.mode.is_none() {
+        return Ok(missing(&name, &new, context));
+    }
+    let changed = Isolation {
+        profile: new.profile.clone().filter(|_| new.profile != old.profile),
+        mode: new.mode.clone().filter(|_| new.mode != old.mode),
+        ..Isolation::default()
+    };
+    if let Some(denied) = labels(&name, &changed, context) {
+        return Ok(denied);
+    }
+    if let Some(denied) = exemption(&name, &old, &new, context)? {
+        return Ok(denied);
+    }
+    if let Some(denied) = deviation(&name, &old, &new, context)? {
+        return Ok(denied);
+    }
+    Ok(Decision::allow(Reason::Allowed))
+}
+
+fn tampered(name: &str, why: &str) -> Decision {
+    Decision::deny(
+        Reason::LabelTampered,
+        format!(
+            "the label {ISOLATED} of namespace {name} is set by Ringfence's controller alone: {why}; leave it as it is"
+        ),
+    )
+}
+
+fn missing(name: &str, new: &Isolation, context: &Context<'_>) -> Decision {
+    let lacks = match (&new.profile, &new.mode) {
+        (None, None) => format!("the labels {PROFILE} and {MODE}"),
+        (None, _) => format!("the label {PROFILE}"),
+        _ => format!("the label {MODE}"),
+    };
+    Decision::deny(
+        Reason::BaselineMissing,
+        format!(
+            "namespace {name} lacks {lacks}, so no deny-all baseline is guaranteed for it: every pod in it could reach, and \
+             be reached from, the whole cluster; the mutating webhook adds them on creation and was bypassed, so set \
+             {PROFILE}={} and {MODE}={}, or try again",
+            context.config.default_profile, context.config.default_mode
+        ),
+    )
+}
+
+fn existing(name: &str, context: &Context<'_>) -> Decision {
+    let plain = name.trim_matches('"');
+    let how = format!("adopt it with: ringfence adopt {plain}");
+    match context.config.existing {
+        Existing::Ignore => Decision::allow(Reason::NotAdopted),
+        Existing::Warn => Decision::allow(Reason::NotAdopted)
+            .warn(format!("namespace {name} has no deny-all network baseline; {how}")),
+        Existing::Reject => Decision::deny(
+            Reason::BaselineMissing,
+            format!(
+                "namespace {name} has no deny-all baseline, and this cluster refuses to change such namespaces; {how}"
+            ),
+        ),
+    }
+}
+
+/// Whether the profile and the mode exist, where they are given.
+fn labels(name: &str, new: &Isolation, context: &Context<'_>) -> Option<Decision> {
+    if let Some(profile) = &new.profile
+        && context.config.profiles.get(profile).is_none()
+    {
+        return Some(Decision::deny(
+            Reason::ProfileUnknown,
+            format!(
+                "the label {PROFILE} of namespace {name} is {profile:?}, which is no profile, so no baseline would be \
+                 applied; choose one of {}",
+                context.config.profiles.names()
+            ),
+        ));
+    }
+    if let Some(mode) = &new.mode
+        && Mode::parse(mode).is_none()
+    {
+        let message = format!(
+            "the label {MODE} of namespace {name} is {mode:?}, which is no mode; choose enforce, warn, audit or exempt"
+        );
+        return Some(Decision::deny(Reason::ModeInvalid, message));
+    }
+    None
+}
+
+fn bad_exemption(name: &str, wrong: &ExceptionError, exemption: &Exception) -> Decision {
+    let field = match wrong {
+        ExceptionError::NoReason => EXEMPT_REASON,
+        _ => EXEMPT_UNTIL,
+    };
+    let value = if field == EXEMPT_UNTIL && !exemption.until.is_empty() {
+        format!(" ({:?})", exemption.until)
+    } else {
+        String::new()
+    };
+    Decision::deny(
+        Reason::ExemptionInvalid,
+        format!(
+            "namespace {name} can't be exempt: annotation {field}{value}: {wrong}; an exempt namespace is open to the whole \
+             cluster, so say why in {EXEMPT_REASON} and until when in {EXEMPT_UNTIL}"
+        ),
+    )
+}
+
+/// Whether what changed of an exemption may stand.
+fn exemption(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>) -> Result<Option<Decision>, Stop> {
+    let exempt = new.mode.as_deref() == Some(Mode::Exempt.as_str());
+    let annotations_changed = new.exempt_reason != old.exempt_reason || new.exempt_until != old.exempt_until;
+    if exempt
+        && (annotations_changed || new.mode != old.mode)
+        && let Err(wrong) = new.exemption().admit(context.now, &context.config.longest_exemption)
+    {
+        return Ok(Some(bad_exemption(name, &wrong, &new.exemption())));
+    }
+    // Clearing away what is left of an exemption that is over is nobody's deviation, nor is ending one earlier.
+    let cleared = !exempt && new.exempt_reason.is_none() && new.exempt_until.is_none();
+    let shortened = exempt
+        && new.exempt_reason == old.exempt_reason
+        && matches!((new.exemption().end(), old.exemption().end()), (Ok(new), Ok(old)) if new <= old);
+    if annotations_changed && !cleared && !shortened && !context.may(Use::Mode(Mode::Exempt.to_string()))? {
+        return Ok(Some(not_permitted(
+            name,
+            "adding, extending or changing an exemption",
+            &Use::Mode("exempt".to_owned()),
+        )));
+    }
+    Ok(None)
+}
+
+/// Whether the user may choose what is not the default, or remove what is there.
+fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>) -> Result<Option<Decision>, Stop> {
+    let asks = [
+        (
+            PROFILE,
+            &old.profile,
+            &new.profile,
+            context.config.default_profile.as_str(),
+            Use::Profile as fn(String) -> Use,
+        ),
+        (MODE, &old.mode, &new.mode, context.config.default_mode.as_str(), Use::Mode as fn(String) -> Use),
+    ];
+    for (key, old, new, default, asked) in asks {
+        if old == new {
+            continue;
+        }
+        let (asked, what) = match new.as_deref() {
+            Some(value) if value == default => continue,
+            Some(value) => {
+                (asked(value.to_owned()), format!("setting {key}={value}, which is not the default ({default})"))
+            }
+            None => (asked(NONE.to_owned()), format!("removing {key}")),
+        };
+        if !context.may(asked.clone())? {
+            return Ok(Some(not_permitted(name, &what, &asked)));
+        }
+    }
+    Ok(None)
+}
+
+fn not_permitted(name: &str, what: &str, asked: &Use) -> Decision {
+    Decision::deny(
+        Reason::NotPermitted,
+        format!(
+            "{what} on namespace {name} is refused: it can leave its pods open to the cluster, and you may not; leave the \
+             default, or ask a cluster administrator for the verb \"use\" on {asked}"
+        ),
+    )
+}

@@ -1,0 +1,277 @@
+//! NetworkPolicies: the namespace's policies are judged as they would be afterwards. Denied is what exists after the
+//! request and not before it: a pod that is no longer isolated, a hole of a class that the profile denies.
+
+use super::permission::Use;
+use super::review::{Operation, Request};
+use super::{Context, Decided, Decision, Failure, Reason, Stop};
+use crate::index::{Namespace, unexcused};
+use crate::object::ExceptionError;
+use crate::policy::holes::Hole;
+use crate::policy::lint::peers;
+use crate::policy::parse::{ParseError, Source, network_policy_json};
+use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
+use crate::profile::{Effect, Profile};
+use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
+
+pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    request.expect_v1()?;
+    if context.config.is_excluded(&request.namespace) {
+        return Ok(Decision::allow(Reason::Excluded));
+    }
+    let mode = match context.mode() {
+        None => return Ok(Decision::allow(Reason::NotAdopted)),
+        Some(Mode::Exempt) => return Ok(Decision::allow(Reason::Exempt)),
+        Some(mode) => mode,
+    };
+    if context.is_controller(request) {
+        return Ok(Decision::allow(Reason::Allowed));
+    }
+    let change = match Change::read(request)? {
+        Ok(change) => change,
+        Err(invalid) => return Ok(invalid),
+    };
+    if change.new.is_none() && may_be_deleted_by(request, context) {
+        return Ok(Decision::allow(Reason::Allowed));
+    }
+    if let Some(denied) = managed(&change, request) {
+        return Ok(denied.in_mode(mode));
+    }
+    if let Some(denied) = exception(&change, request, context)? {
+        return Ok(denied);
+    }
+    if change.leaves_the_spec() {
+        return Ok(Decision::allow(Reason::Allowed));
+    }
+    Ok(judge(&change, request, context).in_mode(mode))
+}
+
+/// What the request does to one policy.
+struct Change {
+    old: Option<NetworkPolicy>,
+    new: Option<NetworkPolicy>,
+}
+
+impl Change {
+    /// Reads the objects. What the API server itself would reject is a denial that names the field.
+    fn read(request: &Request<'_>) -> Result<Result<Self, Decision>, Stop> {
+        let (wants_old, wants_new) = match request.operation {
+            Operation::Create => (false, true),
+            Operation::Update => (true, true),
+            Operation::Delete => (true, false),
+            Operation::Connect => {
+                return Err(bad("request.operation CONNECT does not exist for networkpolicies"));
+            }
+        };
+        let read = |wanted: bool, raw: Option<&serde_json::value::RawValue>, field: &str| match (wanted, raw) {
+            (false, _) => Ok(Ok(None)),
+            (true, None) => Err(bad(&format!("request.{field} is absent"))),
+            (true, Some(raw)) => match network_policy_json(raw.get(), Source::Cluster) {
+                Ok(policy) => Ok(Ok(Some(policy))),
+                Err(invalid @ ParseError::Invalid(_)) => Ok(Err(invalid)),
+                Err(malformed) => Err(bad(&format!("request.{field}.{malformed}"))),
+            },
+        };
+        let old = read(wants_old, request.old_object, "oldObject")?;
+        let new = read(wants_new, request.object, "object")?;
+        match (old, new) {
+            (Ok(old), Ok(new)) => Ok(Ok(Self { old, new })),
+            // What is stored already and not understood can't be judged, but the request did not bring it about.
+            (Err(stored), _) => Err(bad(&format!("request.oldObject: {stored}"))),
+            (Ok(_), Err(invalid)) => Ok(Err(Decision::deny(
+                Reason::Invalid,
+                format!("the NetworkPolicy is not valid, so what it would open can't be judged: {invalid}"),
+            ))),
+        }
+    }
+
+    fn leaves_the_spec(&self) -> bool {
+        matches!((&self.old, &self.new), (Some(old), Some(new))
+            if old.spec == new.spec && old.deleting == new.deleting && old.exception == new.exception)
+    }
+
+    fn name(&self) -> &str {
+        self.old.as_ref().or(self.new.as_ref()).map_or("", |policy| policy.name.as_str())
+    }
+
+    fn what(&self) -> String {
+        let verb = match (&self.old, &self.new) {
+            (None, _) => "creating",
+            (Some(_), Some(_)) => "changing",
+            (Some(_), None) => "deleting",
+        };
+        format!("{verb} NetworkPolicy {:?}", self.name())
+    }
+}
+
+fn bad(problem: &str) -> Stop {
+    Stop::Failed(Failure::BadReview(problem.to_owned()))
+}
+
+/// The namespace controller empties a namespace that terminates; and once no pod is left running in one, its policies
+/// protect nothing. A pod with a long grace period would outlive its policy otherwise (tried).
+fn may_be_deleted_by(request: &Request<'_>, context: &Context<'_>) -> bool {
+    NAMESPACE_CONTROLLERS.contains(&request.user_info.username.as_ref())
+        || context
+            .namespace
+            .is_some_and(|namespace| namespace.terminating && namespace.pods.values().all(|pod| !pod.running))
+}
+
+fn managed(change: &Change, request: &Request<'_>) -> Option<Decision> {
+    let tampering = match (&change.old, &change.new) {
+        (None, Some(new)) => new.managed.then_some("takes the label that marks it as Ringfence's own"),
+        (Some(old), Some(new)) if old.managed != new.managed => {
+            Some("changes the label that marks it as Ringfence's own")
+        }
+        (Some(old), Some(new)) if old.managed && old.spec != new.spec => {
+            Some("changes a baseline that Ringfence manages")
+        }
+        // Finalizers of a policy that is going already decide about nothing but when it is gone.
+        (Some(old), Some(new)) if old.managed && !old.deleting && old.finalizers != new.finalizers => {
+            Some("would delay or undo the deletion of a baseline that Ringfence manages")
+        }
+        (Some(old), None) => old.managed.then_some("removes part of the baseline that Ringfence manages"),
+        _ => None,
+    }?;
+    Some(Decision::deny(
+        Reason::ManagedPolicy,
+        format!(
+            "{} in namespace {:?} is refused: it {tampering} ({MANAGED_BY}={RINGFENCE}), and without the baseline every pod \
+             can be reached by, and can reach, everything; add a policy of another name for what you need to allow, or \
+             have a cluster administrator choose another profile",
+            change.what(),
+            request.namespace
+        ),
+    ))
+}
+
+/// Whether an exception that the request claims, or that covers more than it did, may stand.
+fn exception(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Result<Option<Decision>, Stop> {
+    let Some(new) = &change.new else {
+        return Ok(None);
+    };
+    let Some(claimed) = &new.exception else {
+        return Ok(None);
+    };
+    if change.old.as_ref().is_some_and(|old| old.exception == new.exception && old.spec == new.spec) {
+        return Ok(None);
+    }
+    if let Err(wrong) = claimed.admit(context.now, &context.config.longest_exemption) {
+        let field = if wrong == ExceptionError::NoReason { EXCEPTION_REASON } else { EXCEPTION_UNTIL };
+        return Ok(Some(Decision::deny(
+            Reason::ExceptionInvalid,
+            format!(
+                "{} is refused: annotation {field}: {wrong}; an exception accepts what the policy opens, so say why in \
+                 {EXCEPTION_REASON} and until when in {EXCEPTION_UNTIL}",
+                change.what()
+            ),
+        )));
+    }
+    let asked = Use::Exception { namespace: request.namespace.clone().into_owned(), name: new.name.clone() };
+    if context.may(asked.clone())? {
+        return Ok(None);
+    }
+    Ok(Some(Decision::deny(
+        Reason::NotPermitted,
+        format!(
+            "{} with an exception is refused: you may not accept what it opens; leave the annotations out, or ask a cluster \
+             administrator for the verb \"use\" on {asked}",
+            change.what()
+        ),
+    )))
+}
+
+/// The namespace's policies before the request and after it. `oldObject` is what is stored, whatever the index knows.
+fn before_and_after<'a>(
+    change: &'a Change,
+    namespace: Option<&'a Namespace>,
+) -> (Vec<&'a NetworkPolicy>, Vec<&'a NetworkPolicy>) {
+    let others: Vec<&NetworkPolicy> =
+        namespace.into_iter().flat_map(Namespace::policies).filter(|policy| policy.name != change.name()).collect();
+    (others.iter().copied().chain(&change.old).collect(), others.iter().copied().chain(&change.new).collect())
+}
+
+fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decision {
+    let namespace = request.namespace.as_ref();
+    let (before, after) = before_and_after(change, context.namespace);
+    for direction in Direction::BOTH {
+        if let Some(witness) = coverage::lost(&before, &after, direction) {
+            return weakened_coverage(change, namespace, direction, witness.as_ref());
+        }
+    }
+    let profile = context.namespace.map_or_else(|| context.config.default_profile(), |ns| ns.profile(context.config));
+    let (unexcused_before, unexcused_after) =
+        (unexcused(before.iter().copied(), context.now), unexcused(after.iter().copied(), context.now));
+    let mut warnings = Vec::new();
+    for direction in Direction::BOTH {
+        let (opened, _) = holes::opened(&unexcused_before, &unexcused_after, namespace, direction);
+        for hole in &opened {
+            match profile.map_or(Effect::Deny, |profile: &Profile| profile.effect(direction, hole)) {
+                Effect::Deny => return opened_hole(change, namespace, direction, hole),
+                Effect::Warn => warnings.push(explain::hole(direction, hole)),
+                Effect::Allow => {}
+            }
+        }
+        let (with_excused, _) = holes::opened(&before, &after, namespace, direction);
+        warnings.extend(
+            with_excused
+                .iter()
+                .filter(|hole| !opened.contains(hole))
+                .map(|hole| format!("accepted as an exception: {}", explain::hole(direction, hole))),
+        );
+    }
+    if let Some(new) = &change.new {
+        warnings.extend(peers::and_or(new).into_iter().map(|finding| format!("{}: {}", finding.path, finding.message)));
+    }
+    Decision { warnings, ..Decision::allow(Reason::Allowed) }
+}
+
+fn weakened_coverage(
+    change: &Change,
+    namespace: &str,
+    direction: Direction,
+    witness: Option<&crate::policy::selectors::Labels>,
+) -> Decision {
+    let pod = match witness {
+        Some(labels) => format!("a pod with {}", explain::labels(labels)),
+        None => "some pod (the selectors are too entangled to say which)".to_owned(),
+    };
+    let traffic = match direction {
+        Direction::Ingress => "could be reached from everything in the cluster and beyond",
+        Direction::Egress => "could reach everything in the cluster and beyond",
+    };
+    Decision::deny(
+        Reason::BaselineWeakened,
+        format!(
+            "{} in namespace {namespace:?} is refused: afterwards no policy would isolate {pod} for {direction}, so it \
+             {traffic}; first create a policy that selects every pod (podSelector: {{}}) with both policyTypes",
+            change.what()
+        ),
+    )
+}
+
+fn opened_hole(change: &Change, namespace: &str, direction: Direction, hole: &Hole) -> Decision {
+    // What a slip makes of a narrow intention is the first thing to say.
+    let slip = change
+        .new
+        .iter()
+        .flat_map(peers::and_or)
+        .next()
+        .map(|finding| format!(" ({}: {})", finding.path, finding.message))
+        .unwrap_or_default();
+    let fix = match direction {
+        Direction::Ingress => {
+            "name who may reach the pods: a namespaceSelector with a podSelector in one item of from, or a narrow ipBlock"
+        }
+        Direction::Egress => {
+            "name what the pods may reach: a namespaceSelector with a podSelector in one item of to, or a narrow ipBlock"
+        }
+    };
+    Decision::deny(
+        Reason::BaselineWeakened,
+        format!(
+            "{} in namespace {namespace:?} is refused: it opens {}{slip}; {fix}",
+            change.what(),
+            explain::hole(direction, hole)
+        ),
+    )
+}

@@ -1,0 +1,270 @@
+//! The envelope: an AdmissionReview, borrowed from the bytes it came in, with the objects left as raw JSON until a
+//! resource's own file asks for its few fields (`admission.k8s.io/v1`).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Failure, Stop};
+use crate::object::nullable;
+use crate::policy::parse;
+
+/// How deep a review may nest. The API server refuses objects that nest deeper than 10,000; none of the kinds that are
+/// judged here comes near this.
+const DEPTH: usize = 128;
+
+/// Why bytes are no review. Each is a 400: an error of the call, so that the failurePolicy decides.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// Not UTF-8.
+    #[error("the body is not UTF-8 (at byte {0})")]
+    Encoding(usize),
+    /// Nested too deep.
+    #[error("the body nests deeper than {DEPTH} levels")]
+    TooDeep,
+    /// Not JSON, or not of this form.
+    #[error("the body is not an AdmissionReview: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Another version or kind.
+    #[error("apiVersion {0:?}, kind {1:?} is not served here; send admission.k8s.io/v1, AdmissionReview")]
+    Version(String, String),
+    /// No request.
+    #[error("the review has no request")]
+    NoRequest,
+    /// No uid.
+    #[error("the request has no uid")]
+    NoUid,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    api_version: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    request: Option<Request<'a>>,
+}
+
+/// What is asked (`admission.k8s.io/v1.AdmissionRequest`), as far as it is needed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request<'a> {
+    /// Identifies the call; the response echoes it.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub uid: Cow<'a, str>,
+    /// The resource.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    resource: GroupVersionResource<'a>,
+    /// The subresource; empty for the object itself.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub sub_resource: Cow<'a, str>,
+    /// The name; empty with generateName and in a deletecollection.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub name: Cow<'a, str>,
+    /// The namespace; the name itself for a Namespace.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub namespace: Cow<'a, str>,
+    /// What is done.
+    pub operation: Operation,
+    /// Who asks.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub user_info: UserInfo<'a>,
+    /// The object as it would be; absent on DELETE.
+    #[serde(borrow, default)]
+    pub object: Option<&'a RawValue>,
+    /// The object as it is; absent on CREATE.
+    #[serde(borrow, default)]
+    pub old_object: Option<&'a RawValue>,
+    /// Whether nothing is to be stored.
+    #[serde(default, deserialize_with = "nullable")]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GroupVersionResource<'a> {
+    #[serde(borrow, deserialize_with = "nullable")]
+    group: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    version: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    resource: Cow<'a, str>,
+}
+
+/// The operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Operation {
+    /// An object is created.
+    Create,
+    /// An object is changed.
+    Update,
+    /// An object is deleted.
+    Delete,
+    /// A connection to an object is opened.
+    Connect,
+}
+
+/// Who asks (`authentication.k8s.io/v1.UserInfo`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct UserInfo<'a> {
+    /// The name.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub username: Cow<'a, str>,
+    /// The id.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub uid: Cow<'a, str>,
+    /// The groups.
+    #[serde(deserialize_with = "nullable")]
+    pub groups: Vec<String>,
+    /// What the authenticator adds.
+    #[serde(deserialize_with = "nullable")]
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What kind of thing a request is about, as far as Ringfence tells things apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// A Namespace.
+    Namespace,
+    /// Its `status` or `finalize`.
+    NamespaceSubresource,
+    /// A NetworkPolicy.
+    NetworkPolicy,
+    /// A Pod.
+    Pod,
+    /// Its `status`.
+    PodStatus,
+    /// Something with a pod template.
+    Workload,
+    /// A namespaced policy of Cilium, Calico or Antrea.
+    Vendor,
+    /// Anything else.
+    Other,
+}
+
+impl<'a> Request<'a> {
+    /// Reads a review.
+    ///
+    /// # Errors
+    /// [`ReviewError`]; nothing of the review has been acted upon.
+    pub fn parse(body: &'a [u8]) -> Result<Self, ReviewError> {
+        let text = std::str::from_utf8(body).map_err(|error| ReviewError::Encoding(error.valid_up_to()))?;
+        // Values that nobody asks for are skipped without recursion, so depth has to be looked at apart.
+        if nests_deeper(text.as_bytes(), DEPTH) {
+            return Err(ReviewError::TooDeep);
+        }
+        let envelope: Envelope<'a> = serde_json::from_str(text)?;
+        if envelope.api_version != "admission.k8s.io/v1" || envelope.kind != "AdmissionReview" {
+            return Err(ReviewError::Version(envelope.api_version.into_owned(), envelope.kind.into_owned()));
+        }
+        let request = envelope.request.ok_or(ReviewError::NoRequest)?;
+        if request.uid.is_empty() {
+            return Err(ReviewError::NoUid);
+        }
+        Ok(request)
+    }
+
+    /// What kind of thing the request is about.
+    #[must_use]
+    pub fn resource(&self) -> Resource {
+        let resource: &str = &self.resource.resource;
+        match (self.resource.group.as_ref(), resource, self.sub_resource.as_ref()) {
+            ("", "namespaces", "") => Resource::Namespace,
+            ("", "namespaces", "status" | "finalize") => Resource::NamespaceSubresource,
+            ("networking.k8s.io", "networkpolicies", "") => Resource::NetworkPolicy,
+            ("", "pods", "") => Resource::Pod,
+            ("", "pods", "status") => Resource::PodStatus,
+            ("apps", "deployments" | "statefulsets" | "daemonsets" | "replicasets", "")
+            | ("batch", "jobs" | "cronjobs", "")
+            | ("", "replicationcontrollers", "") => Resource::Workload,
+            ("cilium.io", "ciliumnetworkpolicies", "")
+            | ("projectcalico.org" | "crd.projectcalico.org" | "crd.antrea.io", "networkpolicies", "") => {
+                Resource::Vendor
+            }
+            _ => Resource::Other,
+        }
+    }
+
+    /// The resource as the user knows it, for messages: `jobs.batch`.
+    #[must_use]
+    pub fn resource_name(&self) -> String {
+        match self.resource.group.as_ref() {
+            "" => self.resource.resource.clone().into_owned(),
+            group => format!("{}.{group}", self.resource.resource),
+        }
+    }
+
+    /// The namespace that the request concerns: the Namespace itself, or the one that the object is in.
+    #[must_use]
+    pub fn namespace_concerned(&self) -> &str {
+        match self.resource() {
+            Resource::Namespace | Resource::NamespaceSubresource if !self.name.is_empty() => &self.name,
+            _ => &self.namespace,
+        }
+    }
+
+    /// The version of the resource, checked: the fields that are judged are those of `v1`.
+    pub(super) fn expect_v1(&self) -> Result<(), Stop> {
+        if self.resource.version == "v1" {
+            return Ok(());
+        }
+        let problem = format!(
+            "{} in version {:?} is not understood; the webhook must be registered for v1",
+            self.resource_name(),
+            self.resource.version
+        );
+        Err(Stop::Failed(Failure::BadReview(problem)))
+    }
+
+    /// `object`, read as what is needed of it.
+    pub(super) fn new_as<T: Deserialize<'a>>(&self) -> Result<T, Stop> {
+        read(self.object, "object")
+    }
+
+    /// `oldObject`, read as what is needed of it.
+    pub(super) fn old_as<T: Deserialize<'a>>(&self) -> Result<T, Stop> {
+        read(self.old_object, "oldObject")
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &str) -> Result<T, Stop> {
+    let bad = |problem: String| Stop::Failed(Failure::BadReview(problem));
+    let raw = raw.ok_or_else(|| bad(format!("request.{field} is absent")))?;
+    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+    parse::decode(&mut deserializer).map_err(|error| bad(format!("request.{field}.{error}")))
+}
+
+fn nests_deeper(text: &[u8], limit: usize) -> bool {
+    let mut depth = 0usize;
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => {
+                while let Some(inside) = bytes.next() {
+                    match inside {
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}

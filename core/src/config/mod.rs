@@ -1,0 +1,139 @@
+//! The configuration: one YAML file, every field of which has a default.
+//!
+//! [`schema`] is what may be written, [`defaults`] what holds where nothing is, [`validate`] turns one into the other
+//! and names the field of everything that is wrong. Reading the file, and finding the line of a field, is the shell's.
+
+mod defaults;
+mod duration;
+mod schema;
+mod validate;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::parse::FieldError;
+use crate::profile::{Profile, Profiles};
+use crate::vocabulary::{Mode, OWN_NAMESPACE, SYSTEM_NAMESPACES};
+pub use duration::Duration;
+
+/// What an UPDATE of a namespace gets that never had the isolation labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// Nothing.
+    Ignore,
+    /// A warning that names the command that adopts it.
+    Warn,
+    /// A denial.
+    Reject,
+}
+
+/// What a pod gets that is created before its namespace's baseline is effective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pods {
+    /// A scheduling gate, lifted once the baseline is effective.
+    Hold,
+    /// A denial.
+    Reject,
+}
+
+/// What something gets that is outside of what NetworkPolicies can hold back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Treatment {
+    /// A warning.
+    Warn,
+    /// A denial.
+    Deny,
+    /// Nothing.
+    Allow,
+}
+
+/// Limits of the server. Sizes are in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// The largest body of a request.
+    pub body_bytes: u64,
+    /// The bytes of all bodies that are held at one time.
+    pub bytes_in_flight: u64,
+    /// How many reviews are worked on at one time; more get 503 with Retry-After.
+    pub concurrent_reviews: usize,
+    /// How many connections are held at one time; more wait to be accepted.
+    pub connections: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long after the handshake the first request's headers may take.
+    pub first_request_timeout: Duration,
+    /// How long a body may take.
+    pub body_timeout: Duration,
+    /// How long a connection may idle. The API server keeps its own for 90 s: below that, it would see resets.
+    pub idle_timeout: Duration,
+    /// How long the listener stays open after SIGTERM, answering with `Connection: close`.
+    pub drain: Duration,
+    /// How long requests that are still running after that may take.
+    pub drain_deadline: Duration,
+}
+
+/// The whole configuration in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The profile that new namespaces get.
+    pub default_profile: String,
+    /// The mode that new namespaces get.
+    pub default_mode: Mode,
+    /// What an UPDATE of a namespace gets that never had the isolation labels.
+    pub existing: Existing,
+    /// What pods get before the baseline is effective.
+    pub pods: Pods,
+    /// What pods with hostNetwork get: they bypass NetworkPolicy in most CNIs.
+    pub host_network: Treatment,
+    /// What policies of Cilium, Calico and Antrea get: they are not judged.
+    pub vendor_policies: Treatment,
+    /// Namespaces that are left alone, besides the system's and Ringfence's own.
+    pub excluded: BTreeSet<String>,
+    /// How far away the end of an exemption or exception may be.
+    pub longest_exemption: Duration,
+    /// The profiles.
+    pub profiles: Profiles,
+    /// How long an index that has heard nothing is believed.
+    pub staleness: Duration,
+    /// Limits of the server.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        defaults::config()
+    }
+}
+
+impl Config {
+    /// Parses a configuration. Everything that is wrong is reported at once.
+    ///
+    /// # Errors
+    /// One error per field, with its path.
+    pub fn parse(value: &serde_json::Value) -> Result<Self, Vec<FieldError>> {
+        validate::config(value)
+    }
+
+    /// The same as a document that [`Config::parse`] takes: the whole in force.
+    #[must_use]
+    pub fn to_value(&self) -> serde_json::Value {
+        schema::document(self)
+    }
+
+    /// Whether a namespace is left alone.
+    #[must_use]
+    pub fn is_excluded(&self, namespace: &str) -> bool {
+        SYSTEM_NAMESPACES.contains(&namespace) || namespace == OWN_NAMESPACE || self.excluded.contains(namespace)
+    }
+
+    /// The default profile.
+    #[must_use]
+    pub fn default_profile(&self) -> Option<&Profile> {
+        self.profiles.get(&self.default_profile)
+    }
+}

@@ -1,0 +1,103 @@
+//! What may be written in the configuration. Every field may be left out.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Config, Duration, Existing, Pods, Treatment};
+use crate::profile::Effect;
+use crate::vocabulary::Mode;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct File {
+    pub(super) default_profile: Option<String>,
+    pub(super) default_mode: Option<Mode>,
+    pub(super) existing: Option<Existing>,
+    pub(super) pods: Option<Pods>,
+    pub(super) host_network: Option<Treatment>,
+    pub(super) vendor_policies: Option<Treatment>,
+    pub(super) excluded: Option<Vec<String>>,
+    pub(super) longest_exemption: Option<Duration>,
+    pub(super) profiles: BTreeMap<String, ProfileFile>,
+    pub(super) staleness: Option<Duration>,
+    pub(super) limits: LimitsFile,
+}
+
+/// A profile. One with a built-in's name changes that: what is left out stays.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ProfileFile {
+    pub(super) policies: Option<Vec<PolicyFile>>,
+    pub(super) holes: HolesFile,
+    pub(super) dns: Option<DnsFile>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PolicyFile {
+    pub(super) name: String,
+    pub(super) spec: NetworkPolicySpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HolesFile {
+    pub(super) ingress: BTreeMap<String, Effect>,
+    pub(super) egress: BTreeMap<String, Effect>,
+}
+
+/// Where the policy `allow-dns` leads: to any destination where `to` is left out, on UDP and TCP 53 where `ports` is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DnsFile {
+    pub(super) to: Option<Vec<NetworkPolicyPeer>>,
+    pub(super) ports: Option<Vec<NetworkPolicyPort>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct LimitsFile {
+    pub(super) body_bytes: Option<u64>,
+    pub(super) bytes_in_flight: Option<u64>,
+    pub(super) concurrent_reviews: Option<usize>,
+    pub(super) connections: Option<usize>,
+    pub(super) handshake_timeout: Option<Duration>,
+    pub(super) first_request_timeout: Option<Duration>,
+    pub(super) body_timeout: Option<Duration>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) drain: Option<Duration>,
+    pub(super) drain_deadline: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct PolicyOut<'a> {
+    name: &'a str,
+    spec: &'a NetworkPolicySpec,
+}
+
+pub(super) fn document(config: &Config) -> Value {
+    let profiles: Map<String, Value> = config
+        .profiles
+        .iter()
+        .map(|profile| {
+            let policies: Vec<PolicyOut<'_>> =
+                profile.policies().iter().map(|policy| PolicyOut { name: &policy.name, spec: &policy.api }).collect();
+            (profile.name().to_owned(), json!({ "policies": policies, "holes": profile.holes() }))
+        })
+        .collect();
+    json!({
+        "defaultProfile": config.default_profile,
+        "defaultMode": config.default_mode,
+        "existing": config.existing,
+        "pods": config.pods,
+        "hostNetwork": config.host_network,
+        "vendorPolicies": config.vendor_policies,
+        "excluded": config.excluded,
+        "longestExemption": config.longest_exemption,
+        "staleness": config.staleness,
+        "limits": config.limits,
+        "profiles": profiles,
+    })
+}

@@ -1,0 +1,234 @@
+//! From what is written to what is in force. Whatever is wrong is an error with the path of its field.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::schema::{DnsFile, File, HolesFile, LimitsFile, ProfileFile};
+use super::{Config, Limits};
+use crate::policy::Direction;
+use crate::policy::parse::FieldError;
+use crate::profile::{self, ALLOW_DNS, HoleTable, Policy, Profile, Profiles, built_in, classes};
+
+type Errors = Vec<FieldError>;
+
+fn error(
+    path: impl Into<String>,
+    value: impl Into<String>,
+    problem: impl Into<String>,
+    fix: impl Into<String>,
+) -> FieldError {
+    FieldError { path: path.into(), value: value.into(), problem: problem.into(), fix: fix.into() }
+}
+
+pub(super) fn config(value: &Value) -> Result<Config, Errors> {
+    let mut errors = Errors::new();
+    let file = decode(value, &mut errors);
+    let Some(file) = file else { return Err(errors) };
+
+    let mut config = super::defaults::config();
+    macro_rules! take {
+        ($($field:ident),*) => { $(if let Some(value) = file.$field { config.$field = value; })* };
+    }
+    take!(default_profile, default_mode, existing, pods, host_network, vendor_policies, longest_exemption, staleness);
+    if let Some(excluded) = file.excluded {
+        for (i, name) in excluded.into_iter().enumerate() {
+            if !is_namespace_name(&name) {
+                let fix = "give the name of a namespace; patterns are not supported";
+                errors.push(error(format!("excluded[{i}]"), &name, "not the name of a namespace", fix));
+            }
+            config.excluded.insert(name);
+        }
+    }
+    config.limits = limits(file.limits, &mut errors);
+    let mut profiles: Vec<Profile> = config.profiles.iter().cloned().collect();
+    for (name, written) in file.profiles {
+        if let Some(profile) = self::profile(&name, written, &mut errors) {
+            profiles.push(profile);
+        }
+    }
+    config.profiles = Profiles::new(profiles);
+    if errors.is_empty() && config.default_profile().is_none() {
+        let fix = format!("choose one of {}", config.profiles.names());
+        errors.push(error("defaultProfile", &config.default_profile, "no such profile", fix));
+    }
+    if config.default_mode == crate::vocabulary::Mode::Exempt {
+        let fix = "choose enforce, warn or audit; exempt single namespaces, or list them under excluded";
+        errors.push(error("defaultMode", "exempt", "an exemption needs a reason and an end for each namespace", fix));
+    }
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
+}
+
+/// Decodes, and reports fields that nobody reads: a misspelt one would silently leave its default in force.
+fn decode(value: &Value, errors: &mut Errors) -> Option<File> {
+    if value.is_null() {
+        return Some(File::default());
+    }
+    let mut unknown = Vec::new();
+    let decoded = {
+        let mut track = serde_path_to_error::Track::new();
+        let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+        let result =
+            File::deserialize(serde_ignored::Deserializer::new(tracked, &mut |path: serde_ignored::Path<'_>| {
+                unknown.push(path.to_string());
+            }));
+        result.map_err(|problem| (track.path().to_string(), problem.to_string()))
+    };
+    for path in unknown {
+        // serde_ignored writes list indices as .0 and options as .?
+        let path = path.split('.').filter(|part| *part != "?").fold(String::new(), |path, part| {
+            match (path.is_empty(), part.parse::<usize>()) {
+                (true, _) => part.to_owned(),
+                (false, Ok(index)) => format!("{path}[{index}]"),
+                (false, Err(_)) => format!("{path}.{part}"),
+            }
+        });
+        errors.push(error(path, "", "unknown field", "see `ringfence config` for the fields there are"));
+    }
+    match decoded {
+        Ok(file) => Some(file),
+        Err((path, problem)) => {
+            errors.push(error(
+                if path == "." { String::new() } else { path },
+                "",
+                problem,
+                "see `ringfence config` for the form",
+            ));
+            None
+        }
+    }
+}
+
+fn is_namespace_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 63 && name.starts_with(inner) && name.ends_with(inner) && name.chars().all(|c| inner(c) || c == '-')
+}
+
+fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
+    let mut limits = super::defaults::limits();
+    macro_rules! take {
+        ($($field:ident),*) => { $(if let Some(value) = written.$field { limits.$field = value; })* };
+    }
+    take!(
+        body_bytes,
+        bytes_in_flight,
+        concurrent_reviews,
+        connections,
+        handshake_timeout,
+        first_request_timeout,
+        body_timeout,
+        idle_timeout,
+        drain,
+        drain_deadline
+    );
+    if limits.bytes_in_flight < limits.body_bytes {
+        let fix = format!("set at least {}, one whole body", limits.body_bytes);
+        errors.push(error(
+            "limits.bytesInFlight",
+            limits.bytes_in_flight.to_string(),
+            "less than limits.bodyBytes",
+            fix,
+        ));
+    }
+    // The semaphore behind the budget counts in u32.
+    if limits.bytes_in_flight > u64::from(u32::MAX) {
+        let problem = "more than the budget can count";
+        errors.push(error(
+            "limits.bytesInFlight",
+            limits.bytes_in_flight.to_string(),
+            problem,
+            "set at most 4294967295",
+        ));
+    }
+    for (field, value) in [("concurrentReviews", limits.concurrent_reviews), ("connections", limits.connections)] {
+        if value == 0 || value > 1_000_000 {
+            let problem = "out of range";
+            errors.push(error(format!("limits.{field}"), value.to_string(), problem, "set 1 to 1000000"));
+        }
+    }
+    if limits.body_bytes == 0 {
+        errors.push(error("limits.bodyBytes", "0", "no body would be accepted", "leave it out for 32 MiB"));
+    }
+    limits
+}
+
+fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Profile> {
+    let path = format!("profiles.{name}");
+    let before = errors.len();
+    if !is_namespace_name(name) {
+        let fix = "use lower-case letters, digits and hyphens: the name is a label's value and an RBAC resource name";
+        errors.push(error(&path, name, "not a profile name", fix));
+    }
+    let mut policies: Vec<Policy> = Vec::new();
+    match written.policies {
+        Some(list) => {
+            for (i, policy) in list.into_iter().enumerate() {
+                let path = format!("{path}.policies[{i}]");
+                if policies.iter().any(|other| other.name == policy.name) {
+                    errors.push(error(
+                        format!("{path}.name"),
+                        &policy.name,
+                        "a second policy of this name",
+                        "rename it",
+                    ));
+                }
+                match profile::policy(&policy.name, policy.spec, &path) {
+                    Ok(policy) => policies.push(policy),
+                    Err(wrong) => errors.extend(wrong),
+                }
+            }
+        }
+        None => match built_in(name) {
+            Some(built_in) => {
+                policies.extend(built_in.into_iter().filter_map(|(name, spec)| Policy::new(name, spec).ok()));
+            }
+            None if written.dns.is_none() => {
+                let fix = "list its policies, each with name and spec";
+                errors.push(error(format!("{path}.policies"), "", "a profile needs policies", fix));
+            }
+            None => {}
+        },
+    }
+    if let Some(dns) = written.dns {
+        self::dns(dns, &path, &mut policies, errors);
+    }
+    let holes = self::holes(&written.holes, &path, errors);
+    if errors.len() > before {
+        return None;
+    }
+    match Profile::new(name, policies, holes) {
+        Ok(profile) => Some(profile),
+        Err(not_effective) => {
+            let fix = "add a policy with podSelector: {}, policyTypes: [Ingress, Egress] and no rules, and take out what opens a denied hole";
+            errors.push(error(format!("{path}.policies"), "", not_effective.to_string(), fix));
+            None
+        }
+    }
+}
+
+fn dns(dns: DnsFile, path: &str, policies: &mut Vec<Policy>, errors: &mut Errors) {
+    match Policy::new(ALLOW_DNS, profile::allow_dns(dns.to, dns.ports)) {
+        Ok(policy) => match policies.iter_mut().find(|other| other.name == ALLOW_DNS) {
+            Some(other) => *other = policy,
+            None => policies.push(policy),
+        },
+        Err(wrong) => {
+            let inner = wrong.path().trim_start_matches("spec.egress[0].").to_owned();
+            let fix = "to takes the items of a NetworkPolicy's to, ports those of its ports";
+            errors.push(error(format!("{path}.dns.{inner}"), "", wrong.to_string(), fix));
+        }
+    }
+}
+
+fn holes(written: &HolesFile, path: &str, errors: &mut Errors) -> HoleTable {
+    let mut table = HoleTable::default();
+    for (direction, side) in [(Direction::Ingress, &written.ingress), (Direction::Egress, &written.egress)] {
+        for (class, effect) in side {
+            if !table.set(direction, class, *effect) {
+                let known: Vec<String> = classes().map(|class| class.to_string()).collect();
+                let fix = format!("use one of {}", known.join(", "));
+                errors.push(error(format!("{path}.holes.{direction}.{class}"), class, "no class of hole", fix));
+            }
+        }
+    }
+    table
+}

@@ -1,0 +1,217 @@
+//! One namespace: what its labels ask for, what its policies do, and what follows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::object::{Exception, ObjectMeta};
+use crate::policy::NetworkPolicy;
+use crate::policy::holes::Kind;
+use crate::policy::verdict::{Verdict, judge};
+use crate::profile::{Effect, Profile};
+use crate::vocabulary::{EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
+
+/// What a namespace's labels and annotations say, as they are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Isolation {
+    /// The label [`PROFILE`].
+    pub profile: Option<String>,
+    /// The label [`MODE`].
+    pub mode: Option<String>,
+    /// The label [`ISOLATED`].
+    pub isolated: Option<String>,
+    /// The annotation [`EXEMPT_REASON`].
+    pub exempt_reason: Option<String>,
+    /// The annotation [`EXEMPT_UNTIL`].
+    pub exempt_until: Option<String>,
+}
+
+impl Isolation {
+    /// Of an object.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta<'_>) -> Self {
+        let label = |key| metadata.label(key).map(str::to_owned);
+        let annotation = |key| metadata.annotation(key).map(str::to_owned);
+        Self {
+            profile: label(PROFILE),
+            mode: label(MODE),
+            isolated: label(ISOLATED),
+            exempt_reason: annotation(EXEMPT_REASON),
+            exempt_until: annotation(EXEMPT_UNTIL),
+        }
+    }
+
+    /// The exemption that the annotations claim.
+    #[must_use]
+    pub fn exemption(&self) -> Exception {
+        Exception {
+            reason: self.exempt_reason.as_deref().unwrap_or_default().trim().to_owned(),
+            until: self.exempt_until.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The mode in force; `None` for a namespace that was never adopted. An exemption that is not in force, and a
+    /// mode that does not exist, are `enforce`.
+    #[must_use]
+    pub fn mode_in_force(&self, now: Timestamp) -> Option<Mode> {
+        match Mode::parse(self.mode.as_deref()?) {
+            Some(Mode::Exempt) if !self.exemption().is_in_force(now) => Some(Mode::Enforce),
+            Some(mode) => Some(mode),
+            None => Some(Mode::Enforce),
+        }
+    }
+}
+
+/// What is known of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Whether it carries Ringfence's scheduling gate.
+    pub held: bool,
+    /// Whether it counts: its phase is neither Succeeded nor Failed.
+    pub running: bool,
+    /// Whether it uses its node's network, where NetworkPolicy does not reach it.
+    pub host_network: bool,
+}
+
+/// The state of a namespace, for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The baseline is effective.
+    Isolated,
+    /// Effective, with ALL, CLUSTER, W4 or W6 holes that the profile only warns of or allows.
+    Weakened,
+    /// Mode `enforce`, not effective yet.
+    Pending,
+    /// Not effective otherwise.
+    Exposed,
+    /// Exempt, for a reason and until a date.
+    Exempt,
+    /// Not Ringfence's business.
+    Excluded,
+}
+
+/// A namespace, its policies, and what they mean.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    name: String,
+    /// What its labels and annotations say.
+    pub isolation: Isolation,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// The pods that are known, by name.
+    pub pods: BTreeMap<String, Pod>,
+    policies: BTreeMap<String, Arc<NetworkPolicy>>,
+    /// Judged when first asked for after a change, so that filling an index judges each namespace once.
+    verdict: OnceLock<Verdict>,
+}
+
+impl Namespace {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            isolation: Isolation::default(),
+            terminating: false,
+            pods: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            verdict: OnceLock::new(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Stores a policy, in place of one of the same name.
+    pub fn put_policy(&mut self, policy: NetworkPolicy) {
+        self.verdict.take();
+        self.policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+
+    /// Forgets a policy.
+    pub fn remove_policy(&mut self, name: &str) {
+        self.verdict.take();
+        self.policies.remove(name);
+    }
+
+    /// A policy.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&NetworkPolicy> {
+        self.policies.get(name).map(AsRef::as_ref)
+    }
+
+    /// Its policies, by name.
+    pub fn policies(&self) -> impl Iterator<Item = &NetworkPolicy> {
+        self.policies.values().map(AsRef::as_ref)
+    }
+
+    /// What its policies do together.
+    #[must_use]
+    pub fn verdict(&self) -> &Verdict {
+        self.verdict.get_or_init(|| judge(&self.policies().collect::<Vec<_>>(), &self.name))
+    }
+
+    /// The mode in force; `None` where it was never adopted.
+    #[must_use]
+    pub fn mode(&self, now: Timestamp) -> Option<Mode> {
+        self.isolation.mode_in_force(now)
+    }
+
+    /// The profile that it is judged by: the one its label names, else the default.
+    #[must_use]
+    pub fn profile<'c>(&self, config: &'c Config) -> Option<&'c Profile> {
+        self.isolation
+            .profile
+            .as_deref()
+            .and_then(|name| config.profiles.get(name))
+            .or_else(|| config.default_profile())
+    }
+
+    /// Whether the baseline is effective: every pod isolated in both directions, and no hole that the profile denies,
+    /// what policies with an exception in force open aside.
+    #[must_use]
+    pub fn is_effective(&self, profile: &Profile, now: Timestamp) -> bool {
+        if profile.is_effective(self.verdict()) {
+            return true;
+        }
+        let without = unexcused(self.policies(), now);
+        if !self.verdict().is_complete() || without.len() == self.policies.len() {
+            return false;
+        }
+        judge(&without, &self.name).holes().all(|(direction, hole)| profile.effect(direction, hole) != Effect::Deny)
+    }
+
+    /// Its state, judged by a profile.
+    #[must_use]
+    pub fn state(&self, config: &Config, profile: &Profile, now: Timestamp) -> State {
+        let mode = self.mode(now);
+        if config.is_excluded(&self.name) {
+            State::Excluded
+        } else if mode == Some(Mode::Exempt) {
+            State::Exempt
+        } else if self.is_effective(profile, now) {
+            if self.verdict().holes().any(|(_, hole)| hole.kind != Kind::Ports) {
+                State::Weakened
+            } else {
+                State::Isolated
+            }
+        } else if mode == Some(Mode::Enforce) {
+            State::Pending
+        } else {
+            State::Exposed
+        }
+    }
+}
+
+/// The policies that have no exception in force: whatever the others open is accepted.
+pub(crate) fn unexcused<'a>(
+    policies: impl Iterator<Item = &'a NetworkPolicy>,
+    now: Timestamp,
+) -> Vec<&'a NetworkPolicy> {
+    policies.filter(|policy| !policy.exception.as_ref().is_some_and(|exception| exception.is_in_force(now))).collect()
+}

@@ -1,0 +1,235 @@
+//! The few fields of any object's metadata that a verdict needs, borrowed from the text they came in.
+//!
+//! Decoding follows the API server where that is harmless (null is absent, unknown fields are dropped) and refuses
+//! where it would have to guess: a key that is needed and given twice is an error, because the API server merges it or
+//! takes the last, depending on the type.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, MIRROR, PREFIX, RINGFENCE};
+
+/// Decodes `null` as the type's default, as Go does.
+///
+/// # Errors
+/// Those of the type.
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A string, borrowed where it needed no unescaping.
+#[derive(Deserialize, Default)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The labels or annotations that mean something to Ringfence. All others are skipped unread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entries<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>);
+
+fn is_ours(key: &str) -> bool {
+    key.starts_with(PREFIX) || key == MANAGED_BY || key == MIRROR
+}
+
+impl<'a> Entries<'a> {
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(AsRef::as_ref)
+    }
+
+    /// The entries under Ringfence's own prefix.
+    pub fn own(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter(|(key, _)| key.starts_with(PREFIX)).map(|(key, value)| (key.as_ref(), value.as_ref()))
+    }
+
+    /// Sets a key, as the controller's plan does on an embedded cluster.
+    pub fn set(&mut self, key: &'a str, value: &'a str) {
+        self.0.insert(Cow::Borrowed(key), Cow::Borrowed(value));
+    }
+
+    /// Removes a key.
+    pub fn remove(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// The same, owning its text.
+    #[must_use]
+    pub fn into_owned(self) -> Entries<'static> {
+        Entries(
+            self.0
+                .into_iter()
+                .map(|(key, value)| (Cow::Owned(key.into_owned()), Cow::Owned(value.into_owned())))
+                .collect(),
+        )
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Ours;
+        impl<'de> Visitor<'de> for Ours {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Entries::default();
+                while let Some(Text(key)) = map.next_key()? {
+                    let value: Option<Text<'de>> = map.next_value()?;
+                    if !is_ours(&key) {
+                        continue;
+                    }
+                    match entries.0.entry(key) {
+                        Entry::Vacant(place) => place.insert(value.unwrap_or_default().0),
+                        Entry::Occupied(there) => {
+                            return Err(serde::de::Error::custom(format_args!("duplicate key {:?}", there.key())));
+                        }
+                    };
+                }
+                Ok(entries)
+            }
+        }
+        deserializer.deserialize_map(Ours)
+    }
+}
+
+/// `metadata` (`k8s.io/apimachinery/pkg/apis/meta/v1.ObjectMeta`), as far as a verdict needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ObjectMeta<'a> {
+    /// The name; empty where the API server is still to generate it.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub name: Cow<'a, str>,
+    /// The namespace, of a namespaced object that states it.
+    #[serde(borrow)]
+    pub namespace: Option<Cow<'a, str>>,
+    /// The labels; `None` where the object has no such map.
+    #[serde(borrow)]
+    pub labels: Option<Entries<'a>>,
+    /// The annotations; `None` where the object has no such map.
+    #[serde(borrow)]
+    pub annotations: Option<Entries<'a>>,
+    /// When deletion was asked for, where it was.
+    #[serde(borrow)]
+    pub deletion_timestamp: Option<Cow<'a, str>>,
+    /// What must be cleared before a deletion completes.
+    #[serde(deserialize_with = "nullable")]
+    pub finalizers: Vec<String>,
+}
+
+impl ObjectMeta<'_> {
+    /// A label's value.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(key)
+    }
+
+    /// An annotation's value.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(key)
+    }
+
+    /// Whether the object is being deleted.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        self.deletion_timestamp.is_some()
+    }
+
+    /// Whether the label says that Ringfence manages it.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        self.label(MANAGED_BY) == Some(RINGFENCE)
+    }
+
+    /// The exception that a policy claims, if it claims one.
+    #[must_use]
+    pub fn exception(&self) -> Option<Exception> {
+        let (reason, until) = (self.annotation(EXCEPTION_REASON), self.annotation(EXCEPTION_UNTIL));
+        if reason.is_none() && until.is_none() {
+            return None;
+        }
+        Some(Exception {
+            reason: reason.unwrap_or_default().trim().to_owned(),
+            until: until.unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+/// A claim to deviate, for a reason and until a date: of a policy (`exception-…`) or a namespace (`exempt-…`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// Why; empty where none is given.
+    pub reason: String,
+    /// Until when, as written; empty where it is not.
+    pub until: String,
+}
+
+/// Why a claim to deviate is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExceptionError {
+    /// No reason.
+    #[error("no reason is given")]
+    NoReason,
+    /// No end.
+    #[error("no end is given")]
+    NoEnd,
+    /// Not a point in time.
+    #[error("{0:?} is not a time as RFC 3339 writes it, such as 2027-01-31T00:00:00Z")]
+    Malformed(String),
+    /// Over already.
+    #[error("{0} is in the past")]
+    Past(String),
+    /// Longer than the configuration allows.
+    #[error("{0} is further away than the longest that is allowed, {1}")]
+    TooLong(String, String),
+}
+
+impl Exception {
+    /// When it ends.
+    ///
+    /// # Errors
+    /// [`ExceptionError::NoEnd`] or [`ExceptionError::Malformed`].
+    pub fn end(&self) -> Result<Timestamp, ExceptionError> {
+        if self.until.is_empty() {
+            return Err(ExceptionError::NoEnd);
+        }
+        self.until.parse().map_err(|_| ExceptionError::Malformed(self.until.clone()))
+    }
+
+    /// Whether it counts at this time: it has a reason, and an end that is still to come.
+    #[must_use]
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        !self.reason.is_empty() && self.end().is_ok_and(|end| end > now)
+    }
+
+    /// Whether it may be claimed at this time.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn admit(&self, now: Timestamp, longest: &crate::config::Duration) -> Result<Timestamp, ExceptionError> {
+        if self.reason.is_empty() {
+            return Err(ExceptionError::NoReason);
+        }
+        let end = self.end()?;
+        if end <= now {
+            return Err(ExceptionError::Past(self.until.clone()));
+        }
+        if end.duration_since(now) > longest.get() {
+            return Err(ExceptionError::TooLong(self.until.clone(), longest.to_string()));
+        }
+        Ok(end)
+    }
+}

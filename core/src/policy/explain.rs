@@ -1,0 +1,75 @@
+//! Verdicts in terms of traffic: who can reach whom. The same sentences everywhere.
+
+use super::Direction;
+use super::coverage::Coverage;
+use super::holes::{Hole, Kind};
+use super::ports::Ports;
+use super::selectors::Labels;
+
+/// Labels, as `app=web, tier=front`; a pod without any is said in words.
+#[must_use]
+pub fn labels(labels: &Labels) -> String {
+    if labels.is_empty() {
+        return "no labels".to_owned();
+    }
+    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("labels {}", pairs.join(", "))
+}
+
+/// Policies' names, quoted.
+#[must_use]
+pub fn names(policies: &[String]) -> String {
+    policies.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Ports, as `TCP/443, UDP/53`.
+#[must_use]
+pub fn ports(ports: &[Ports]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Why coverage is not complete; `None` where it is.
+#[must_use]
+pub fn gap(direction: Direction, coverage: &Coverage) -> Option<String> {
+    let traffic = match direction {
+        Direction::Ingress => "anything in the cluster and beyond can reach it",
+        Direction::Egress => "it can reach anything in the cluster and beyond",
+    };
+    match coverage {
+        Coverage::Complete => None,
+        Coverage::Absent => Some(format!("no policy isolates any pod for {direction}: whatever pod it is, {traffic}")),
+        Coverage::Partial(Some(witness)) => Some(format!(
+            "{direction} is isolated for some pods only: a pod with {} escapes every policy, {traffic}",
+            self::labels(witness)
+        )),
+        Coverage::Partial(None) => Some(format!(
+            "the pod selectors are too many and too entangled to decide whether every pod is isolated for {direction}, \
+             so some are assumed not to be"
+        )),
+    }
+}
+
+/// What a hole lets through.
+#[must_use]
+pub fn hole(direction: Direction, hole: &Hole) -> String {
+    let pods = match (&hole.witness, hole.some) {
+        (Some(witness), true) => format!("some pods (one with {})", labels(witness)),
+        _ => "every pod".to_owned(),
+    };
+    let verb = match direction {
+        Direction::Ingress => "can be reached from",
+        Direction::Egress => "can reach",
+    };
+    let peers = match hole.kind {
+        Kind::All => "every peer on every port".to_owned(),
+        Kind::Cluster => "every pod of every namespace on every port".to_owned(),
+        Kind::W4 => "all of IPv4 on every port".to_owned(),
+        Kind::W6 => "all of IPv6 on every port".to_owned(),
+        Kind::Ports => format!("any peer on {}", hole.ports.as_deref().map(ports).unwrap_or_default()),
+    };
+    let by = match hole.policies.as_slice() {
+        [] => String::new(),
+        names => format!(" (by {})", self::names(names)),
+    };
+    format!("{direction} {}: {pods} {verb} {peers}{by}", hole.class())
+}

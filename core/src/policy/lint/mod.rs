@@ -1,0 +1,3 @@
+//! Mistakes that the API accepts, explained.
+
+pub mod peers;

@@ -1,0 +1,119 @@
+//! What NetworkPolicies mean.
+//!
+//! One parser ([`parse`]) and one evaluator: [`coverage`] says which pods are isolated, [`holes`] what the union of
+//! the policies lets through, and [`verdict`] puts both together for a namespace. Webhook, controller and command line
+//! all judge with these. Source of the rules: <https://kubernetes.io/docs/concepts/services-networking/network-policies/>
+//! and the types of `networking.k8s.io/v1`.
+
+pub mod cidr;
+pub mod coverage;
+pub mod explain;
+pub mod holes;
+pub mod lint;
+pub mod parse;
+pub mod ports;
+pub mod selectors;
+pub mod space;
+pub mod verdict;
+
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::object::Exception;
+use ports::Ports;
+use selectors::Selector;
+
+/// The direction of traffic, as seen from the pods that a policy selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To the pods.
+    Ingress,
+    /// From the pods.
+    Egress,
+}
+
+impl Direction {
+    /// Both, ingress first.
+    pub const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        })
+    }
+}
+
+/// A NetworkPolicy, defaulted and valid (`networking.k8s.io/v1.NetworkPolicy`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkPolicy {
+    /// `metadata.name`; empty where the API server is still to generate it.
+    pub name: String,
+    /// `metadata.namespace`, where the object states one.
+    pub namespace: Option<String>,
+    /// Whether it carries the label that marks it as Ringfence's own ([`crate::vocabulary::MANAGED_BY`]).
+    pub managed: bool,
+    /// `metadata.finalizers`, which delay a deletion.
+    pub finalizers: Vec<String>,
+    /// Whether `metadata.deletionTimestamp` is set: such a policy may vanish without another DELETE.
+    pub deleting: bool,
+    /// An exception that the policy claims for what it opens.
+    pub exception: Option<Exception>,
+    /// What it says.
+    pub spec: Spec,
+}
+
+/// What a policy says (`networking.k8s.io/v1.NetworkPolicySpec`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spec {
+    /// The pods of its own namespace that it applies to.
+    pub pods: Selector,
+    /// The rules for ingress, or `None` where Ingress is not among the effective policy types.
+    pub ingress: Option<Vec<Rule>>,
+    /// The rules for egress, or `None` where Egress is not among the effective policy types.
+    pub egress: Option<Vec<Rule>>,
+}
+
+impl Spec {
+    /// The rules of a direction; `None` where the policy does not isolate in it, and its rules are inert.
+    #[must_use]
+    pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
+        match direction {
+            Direction::Ingress => self.ingress.as_deref(),
+            Direction::Egress => self.egress.as_deref(),
+        }
+    }
+}
+
+/// One rule: peers AND ports (`NetworkPolicyIngressRule`, `NetworkPolicyEgressRule`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Peers, ORed; `None` is every peer.
+    pub peers: Option<Vec<Peer>>,
+    /// Ports, ORed; `None` is every port of every protocol.
+    pub ports: Option<Vec<Ports>>,
+}
+
+/// One item of `from` or `to` (`networking.k8s.io/v1.NetworkPolicyPeer`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Pods, by their namespace's labels AND their own.
+    Pods {
+        /// `namespaceSelector`; `None` is the policy's own namespace.
+        namespaces: Option<Selector>,
+        /// `podSelector`; `None` is every pod.
+        pods: Option<Selector>,
+    },
+    /// Addresses.
+    Block {
+        /// The block.
+        cidr: IpNet,
+        /// What is taken out of it.
+        except: Vec<IpNet>,
+    },
+}

@@ -1,0 +1,118 @@
+//! The one parser of NetworkPolicies: for the webhook, the controller, the audit and the command line.
+//!
+//! [`wire`] decodes as the API server does, except that duplicate keys are refused rather than guessed at;
+//! [`validate`] applies the API's defaults and its validation (`k8s.io/kubernetes/pkg/apis/networking/v1` and
+//! `.../validation`), and names the field of everything it rejects.
+
+mod names;
+mod validate;
+mod wire;
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::NetworkPolicy;
+pub use validate::selector;
+pub use wire::LabelSelector;
+
+/// Where a policy comes from, which decides about what older API servers let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A cluster: CIDRs that a current API server rejects may have been stored long ago, and are masked.
+    Cluster,
+    /// A file: such CIDRs are errors.
+    File,
+}
+
+/// Something that the API server would reject, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The path of the field, such as `spec.ingress[0].from[1].ipBlock.cidr`.
+    pub path: String,
+    /// The value found there, as JSON where it is not plain text.
+    pub value: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.path)?;
+        if !self.value.is_empty() {
+            write!(f, "{:?}: ", self.value)?;
+        }
+        write!(f, "{}", self.problem)?;
+        if self.fix.is_empty() { Ok(()) } else { write!(f, "; {}", self.fix) }
+    }
+}
+
+/// Why an object is not a NetworkPolicy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// It does not decode: a wrong type, a duplicate key.
+    #[error("{path}: {problem}")]
+    Malformed {
+        /// The path of the field.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It decodes, but the API server would reject it.
+    #[error("{}", list(.0))]
+    Invalid(Vec<FieldError>),
+}
+
+fn list(errors: &[FieldError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl ParseError {
+    /// The path of the first field that is wrong.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Malformed { path, .. } => path,
+            Self::Invalid(errors) => errors.first().map_or("", |error| &error.path),
+        }
+    }
+}
+
+/// Decodes a value, and says where it failed.
+pub(crate) fn decode<'de, T, D>(deserializer: D) -> Result<T, ParseError>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        ParseError::Malformed {
+            path: if path == "." { String::new() } else { path },
+            problem: error.inner().to_string(),
+        }
+    })
+}
+
+/// Parses a NetworkPolicy, as JSON or from any other serde source.
+///
+/// # Errors
+/// [`ParseError`], with the path of every field that is wrong.
+pub fn network_policy<'de, D>(deserializer: D, source: Source) -> Result<NetworkPolicy, ParseError>
+where
+    D: Deserializer<'de>,
+{
+    let object: wire::Object<'de> = decode(deserializer)?;
+    validate::network_policy(object, source).map_err(ParseError::Invalid)
+}
+
+/// Parses a NetworkPolicy that is at hand as JSON text.
+///
+/// # Errors
+/// As [`network_policy`].
+pub fn network_policy_json(json: &str, source: Source) -> Result<NetworkPolicy, ParseError> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    network_policy(&mut deserializer, source)
+}

@@ -1,0 +1,331 @@
+//! From what is written to what it means: the API's defaults, and everything that its validation rejects.
+//!
+//! Source: `k8s.io/kubernetes/pkg/apis/networking/v1/defaults.go` and `pkg/apis/networking/validation`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::names::{is_label_value, is_port_name, is_qualified_name};
+use super::wire::{self, IntOrString, LabelSelector, OrDefault};
+use super::{FieldError, Source};
+use crate::policy::ports::{PORTS, Ports, Protocol};
+use crate::policy::selectors::{KeySet, Selector};
+use crate::policy::{NetworkPolicy, Peer, Rule, Spec};
+
+/// Collects what is wrong, each with its path.
+struct Errors {
+    found: Vec<FieldError>,
+    source: Source,
+}
+
+impl Errors {
+    fn add(&mut self, path: impl Into<String>, value: &str, problem: &str, fix: &str) {
+        self.found.push(FieldError {
+            path: path.into(),
+            value: value.to_owned(),
+            problem: problem.to_owned(),
+            fix: fix.to_owned(),
+        });
+    }
+}
+
+pub(super) fn network_policy(object: wire::Object<'_>, source: Source) -> Result<NetworkPolicy, Vec<FieldError>> {
+    let mut errors = Errors { found: Vec::new(), source };
+    let metadata = object.metadata;
+    let spec = spec(object.spec, &mut errors);
+    if !errors.found.is_empty() {
+        return Err(errors.found);
+    }
+    Ok(NetworkPolicy {
+        managed: metadata.is_managed(),
+        deleting: metadata.is_deleting(),
+        exception: metadata.exception(),
+        name: metadata.name.into_owned(),
+        namespace: metadata.namespace.map(std::borrow::Cow::into_owned),
+        finalizers: metadata.finalizers,
+        spec,
+    })
+}
+
+/// A selector, with its keys and values checked as the API server checks them.
+///
+/// # Errors
+/// One error per field, under `path`.
+pub fn selector(written: &LabelSelector, path: &str) -> Result<Selector, Vec<FieldError>> {
+    let mut errors = Errors { found: Vec::new(), source: Source::File };
+    let made = label_selector(written, path, &mut errors);
+    if errors.found.is_empty() { Ok(made) } else { Err(errors.found) }
+}
+
+fn spec(written: wire::Spec, errors: &mut Errors) -> Spec {
+    let pods = written.pod_selector.as_ref().map(|s| label_selector(s, "spec.podSelector", errors)).unwrap_or_default();
+    let (ingress_type, egress_type) = policy_types(&written, errors);
+    let ingress: Vec<Rule> = written
+        .ingress
+        .into_iter()
+        .enumerate()
+        .map(|(i, OrDefault(rule))| self::rule(rule.from, rule.ports, &format!("spec.ingress[{i}]"), "from", errors))
+        .collect();
+    let egress: Vec<Rule> = written
+        .egress
+        .into_iter()
+        .enumerate()
+        .map(|(i, OrDefault(rule))| self::rule(rule.to, rule.ports, &format!("spec.egress[{i}]"), "to", errors))
+        .collect();
+    Spec { pods, ingress: ingress_type.then_some(ingress), egress: egress_type.then_some(egress) }
+}
+
+/// Absent types are Ingress, and Egress where there is an egress rule.
+fn policy_types(written: &wire::Spec, errors: &mut Errors) -> (bool, bool) {
+    if written.policy_types.is_empty() {
+        return (true, !written.egress.is_empty());
+    }
+    if written.policy_types.len() > 2 {
+        let count = written.policy_types.len().to_string();
+        errors.add("spec.policyTypes", &count, "more than two policy types", "list Ingress, Egress, or both, once");
+    }
+    let (mut ingress, mut egress) = (false, false);
+    for (i, OrDefault(kind)) in written.policy_types.iter().enumerate() {
+        match kind.as_str() {
+            "Ingress" => ingress = true,
+            "Egress" => egress = true,
+            _ => errors.add(format!("spec.policyTypes[{i}]"), kind, "no policy type", "use Ingress or Egress"),
+        }
+    }
+    (ingress, egress)
+}
+
+fn rule(
+    peers: Vec<OrDefault<wire::Peer>>,
+    ports: Vec<OrDefault<wire::Port>>,
+    path: &str,
+    field: &str,
+    errors: &mut Errors,
+) -> Rule {
+    let (any_peer, any_port) = (peers.is_empty(), ports.is_empty());
+    let peers: Vec<Peer> = peers
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, OrDefault(peer))| self::peer(peer, &format!("{path}.{field}[{i}]"), errors))
+        .collect();
+    let ports: Vec<Ports> = ports
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, OrDefault(port))| self::port(port, &format!("{path}.ports[{i}]"), errors))
+        .collect();
+    Rule { peers: (!any_peer).then_some(peers), ports: (!any_port).then_some(ports) }
+}
+
+fn peer(written: wire::Peer, path: &str, errors: &mut Errors) -> Option<Peer> {
+    let selects = written.namespace_selector.is_some() || written.pod_selector.is_some();
+    match written.ip_block {
+        Some(_) if selects => {
+            errors.add(path, "ipBlock", "an ipBlock stands beside a selector", "give each an item of its own");
+            None
+        }
+        Some(block) => ip_block(&block, &format!("{path}.ipBlock"), errors),
+        None if selects => Some(Peer::Pods {
+            namespaces: written
+                .namespace_selector
+                .map(|s| label_selector(&s, &format!("{path}.namespaceSelector"), errors)),
+            pods: written.pod_selector.map(|s| label_selector(&s, &format!("{path}.podSelector"), errors)),
+        }),
+        None => {
+            errors.add(path, "", "the peer names nothing", "give a podSelector, a namespaceSelector or an ipBlock");
+            None
+        }
+    }
+}
+
+fn ip_block(block: &wire::IpBlock, path: &str, errors: &mut Errors) -> Option<Peer> {
+    let cidr = cidr(&block.cidr, &format!("{path}.cidr"), errors)?;
+    let mut except = Vec::with_capacity(block.except.len());
+    for (i, OrDefault(text)) in block.except.iter().enumerate() {
+        let path = format!("{path}.except[{i}]");
+        let Some(taken) = self::cidr(text, &path, errors) else {
+            continue;
+        };
+        if cidr.contains(&taken) && taken != cidr {
+            except.push(taken);
+        } else {
+            errors.add(path, text, "not a strict subset of the block's cidr", "except a smaller block inside it");
+        }
+    }
+    Some(Peer::Block { cidr, except })
+}
+
+/// A CIDR. Host bits, leading zeros and IPv4-mapped addresses were accepted by API servers before 1.36.
+fn cidr(text: &str, path: &str, errors: &mut Errors) -> Option<IpNet> {
+    let fix = "write network/length, such as 10.0.0.0/8 or 2001:db8::/32";
+    let Some((net, canonical)) = lenient_cidr(text) else {
+        errors.add(path, text, "no CIDR", fix);
+        return None;
+    };
+    if !canonical && errors.source == Source::File {
+        let fix = format!("write {net}");
+        errors.add(path, text, "bits outside the mask, leading zeros or an IPv4-mapped address", &fix);
+        return None;
+    }
+    Some(net)
+}
+
+/// The block that a CIDR means, masked, and whether a current API server accepts it as it is written.
+fn lenient_cidr(text: &str) -> Option<(IpNet, bool)> {
+    let (address, length) = text.split_once('/')?;
+    if length.is_empty() || length.len() > 4 || !length.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let prefix: u8 = length.parse().ok()?;
+    let mut canonical = length.len() == 1 || !length.starts_with('0');
+    let (address, prefix) = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) => match (v6.to_ipv4_mapped(), prefix.checked_sub(96)) {
+            (Some(v4), Some(prefix)) => {
+                canonical = false;
+                (IpAddr::V4(v4), prefix)
+            }
+            (Some(_), None) => {
+                canonical = false;
+                (IpAddr::V6(v6), prefix)
+            }
+            (None, _) => (IpAddr::V6(v6), prefix),
+        },
+        Ok(v4) => (v4, prefix),
+        Err(_) => {
+            canonical = false;
+            (leading_zeros(address)?, prefix)
+        }
+    };
+    let net = IpNet::new(address, prefix).ok()?;
+    let masked = net.trunc();
+    Some((masked, canonical && masked.addr() == net.addr()))
+}
+
+/// An IPv4 address whose decimal parts have leading zeros, read as older API servers read it. Four-part tails of IPv6
+/// addresses are read the same way.
+fn leading_zeros(text: &str) -> Option<IpAddr> {
+    let v4 = |text: &str| -> Option<Ipv4Addr> {
+        let parts: Vec<u8> = text
+            .split('.')
+            .map(|part| if part.bytes().all(|b| b.is_ascii_digit()) { part.trim_start_matches('0') } else { "x" })
+            .map(|part| if part.is_empty() { Ok(0) } else { part.parse::<u8>() })
+            .collect::<Result<_, _>>()
+            .ok()?;
+        let octets: [u8; 4] = parts.try_into().ok()?;
+        if text.split('.').any(str::is_empty) { None } else { Some(Ipv4Addr::from(octets)) }
+    };
+    match text.rsplit_once(':') {
+        None => v4(text).map(IpAddr::V4),
+        Some((head, tail)) => format!("{head}:{}", v4(tail)?).parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+    }
+}
+
+fn port(written: wire::Port, path: &str, errors: &mut Errors) -> Option<Ports> {
+    let protocol = match written.protocol.as_deref() {
+        None | Some("TCP") => Protocol::Tcp,
+        Some("UDP") => Protocol::Udp,
+        Some("SCTP") => Protocol::Sctp,
+        Some(other) => {
+            errors.add(format!("{path}.protocol"), other, "no such protocol", "use TCP, UDP or SCTP, or leave it out");
+            return None;
+        }
+    };
+    let number = |value: i32| u16::try_from(value).ok().filter(|&value| value >= PORTS.0);
+    let range_fix = "use a number from 1 to 65535";
+    match (written.port, written.end_port) {
+        (None, None) => Some(Ports::every(protocol)),
+        (None, Some(end)) => {
+            let end = end.to_string();
+            errors.add(
+                format!("{path}.endPort"),
+                &end,
+                "an endPort without a port",
+                "give port, where the range begins",
+            );
+            None
+        }
+        (Some(IntOrString::Int(from)), None) => {
+            let checked = number(from);
+            if checked.is_none() {
+                errors.add(format!("{path}.port"), &from.to_string(), "not a port number", range_fix);
+            }
+            checked.map(|from| Ports::Range(protocol, from, from))
+        }
+        (Some(IntOrString::Int(from)), Some(to)) => match (number(from), number(to)) {
+            (Some(a), Some(b)) if a <= b => Some(Ports::Range(protocol, a, b)),
+            (None, _) => {
+                errors.add(format!("{path}.port"), &from.to_string(), "not a port number", range_fix);
+                None
+            }
+            _ => {
+                let fix = "use a number from port to 65535";
+                errors.add(format!("{path}.endPort"), &to.to_string(), "below port, or not a port number", fix);
+                None
+            }
+        },
+        (Some(IntOrString::String(name)), end) => {
+            if !is_port_name(&name) {
+                let fix = if name.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() {
+                    "write the number without quotes"
+                } else {
+                    "use at most 15 lower-case letters, digits and single hyphens, with a letter among them"
+                };
+                errors.add(format!("{path}.port"), &name, "not a port name", fix);
+                return None;
+            }
+            if let Some(end) = end {
+                let fix = "give port as a number, or leave endPort out";
+                errors.add(format!("{path}.endPort"), &end.to_string(), "an endPort beside a port name", fix);
+                return None;
+            }
+            Some(Ports::Named(protocol, name))
+        }
+    }
+}
+
+fn label_selector(written: &LabelSelector, path: &str, errors: &mut Errors) -> Selector {
+    let mut selector = Selector::default();
+    let key_fix = "use [prefix/]name, the name of at most 63 letters, digits, '-', '_' and '.'";
+    let value_fix = "use at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit";
+    for (key, value) in &written.match_labels.0 {
+        if !is_qualified_name(key) {
+            errors.add(format!("{path}.matchLabels"), key, "not a label key", key_fix);
+        }
+        if !is_label_value(value) {
+            errors.add(format!("{path}.matchLabels[{key}]"), value, "not a label value", value_fix);
+        }
+        selector.require(key, KeySet::one_of([value.clone()]));
+    }
+    for (i, OrDefault(requirement)) in written.match_expressions.iter().enumerate() {
+        let path = format!("{path}.matchExpressions[{i}]");
+        if !is_qualified_name(&requirement.key) {
+            errors.add(format!("{path}.key"), &requirement.key, "not a label key", key_fix);
+        }
+        let values = || requirement.values.iter().map(|OrDefault(value)| value.clone());
+        for (j, value) in values().enumerate() {
+            if !is_label_value(&value) {
+                errors.add(format!("{path}.values[{j}]"), &value, "not a label value", value_fix);
+            }
+        }
+        let (wants_values, set) = match requirement.operator.as_str() {
+            "In" => (true, KeySet::one_of(values())),
+            "NotIn" => (true, KeySet::none_of(values())),
+            "Exists" => (false, KeySet::exists()),
+            "DoesNotExist" => (false, KeySet::does_not_exist()),
+            other => {
+                let fix = "use In, NotIn, Exists or DoesNotExist";
+                errors.add(format!("{path}.operator"), other, "no operator of a selector", fix);
+                continue;
+            }
+        };
+        if wants_values && requirement.values.is_empty() {
+            let problem = format!("{} without values", requirement.operator);
+            errors.add(format!("{path}.values"), "", &problem, "list one value at least");
+        } else if !wants_values && !requirement.values.is_empty() {
+            let problem = format!("{} with values", requirement.operator);
+            errors.add(format!("{path}.values"), "", &problem, "leave values out, or use In or NotIn");
+        }
+        selector.require(&requirement.key, set);
+    }
+    selector
+}

@@ -1,0 +1,174 @@
+//! NetworkPolicies as they are written (`networking.k8s.io/v1`), decoded as the API server decodes them: null is the
+//! type's default wherever it stands, unknown fields are dropped. A key given twice is an error.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::object::{ObjectMeta, nullable};
+
+/// An element of a list or map, of which null is the default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct OrDefault<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for OrDefault<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        nullable(deserializer).map(Self)
+    }
+}
+
+type List<T> = Vec<OrDefault<T>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Object<'a> {
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub(super) metadata: ObjectMeta<'a>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) spec: Spec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Spec {
+    pub(super) pod_selector: Option<LabelSelector>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) policy_types: List<String>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) ingress: List<IngressRule>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) egress: List<EgressRule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct IngressRule {
+    #[serde(deserialize_with = "nullable")]
+    pub(super) from: List<Peer>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) ports: List<Port>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct EgressRule {
+    #[serde(deserialize_with = "nullable")]
+    pub(super) to: List<Peer>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) ports: List<Port>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Peer {
+    pub(super) namespace_selector: Option<LabelSelector>,
+    pub(super) pod_selector: Option<LabelSelector>,
+    pub(super) ip_block: Option<IpBlock>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct IpBlock {
+    #[serde(deserialize_with = "nullable")]
+    pub(super) cidr: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) except: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "the API's names")]
+pub(super) struct Port {
+    pub(super) protocol: Option<String>,
+    pub(super) port: Option<IntOrString>,
+    pub(super) end_port: Option<i32>,
+}
+
+/// `k8s.io/apimachinery/pkg/util/intstr.IntOrString`.
+#[derive(Debug, PartialEq)]
+pub(super) enum IntOrString {
+    Int(i32),
+    String(String),
+}
+
+impl<'de> Deserialize<'de> for IntOrString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = IntOrString;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port number or a port name")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                i32::try_from(value)
+                    .map(IntOrString::Int)
+                    .map_err(|_| E::custom(format_args!("{value} is no port number")))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                i32::try_from(value)
+                    .map(IntOrString::Int)
+                    .map_err(|_| E::custom(format_args!("{value} is no port number")))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Self::Value, E> {
+                Ok(IntOrString::String(value.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A label selector as it is written (`k8s.io/apimachinery/pkg/apis/meta/v1.LabelSelector`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct LabelSelector {
+    #[serde(deserialize_with = "nullable")]
+    pub(super) match_labels: UniqueMap,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) match_expressions: List<Requirement>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct Requirement {
+    #[serde(deserialize_with = "nullable")]
+    pub(super) key: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) operator: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) values: List<String>,
+}
+
+/// A map of strings that refuses a key given twice. A null value is an empty one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct UniqueMap(pub(super) BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for UniqueMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Unique;
+        impl<'de> Visitor<'de> for Unique {
+            type Value = UniqueMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some((key, OrDefault(value))) = map.next_entry::<String, OrDefault<String>>()? {
+                    if entries.contains_key(&key) {
+                        return Err(serde::de::Error::custom(format_args!("duplicate key {key:?}")));
+                    }
+                    entries.insert(key, value);
+                }
+                Ok(UniqueMap(entries))
+            }
+        }
+        deserializer.deserialize_map(Unique)
+    }
+}

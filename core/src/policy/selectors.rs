@@ -1,0 +1,153 @@
+//! Label selectors, reduced to one set of admitted values per key.
+//!
+//! Semantics: `k8s.io/apimachinery/pkg/apis/meta/v1.LabelSelector` and `pkg/labels.Requirement.Matches`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A set of labels, as on a pod or a namespace.
+pub type Labels = BTreeMap<String, String>;
+
+/// The key that the API server sets on every namespace to its name
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name>).
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// What one key may hold so that every requirement on it is met.
+///
+/// All four operators are of this form, and the form is closed under intersection, so any number of
+/// requirements on a key become one set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySet {
+    absent: bool,
+    values: Values,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Values {
+    Only(BTreeSet<String>),
+    AllBut(BTreeSet<String>),
+}
+
+impl KeySet {
+    /// `In`: present and listed.
+    pub fn one_of(values: impl IntoIterator<Item = String>) -> Self {
+        Self { absent: false, values: Values::Only(values.into_iter().collect()) }
+    }
+
+    /// `NotIn`: absent or not listed.
+    pub fn none_of(values: impl IntoIterator<Item = String>) -> Self {
+        Self { absent: true, values: Values::AllBut(values.into_iter().collect()) }
+    }
+
+    /// `Exists`: present with any value.
+    #[must_use]
+    pub fn exists() -> Self {
+        Self { absent: false, values: Values::AllBut(BTreeSet::new()) }
+    }
+
+    /// `DoesNotExist`: absent.
+    #[must_use]
+    pub fn does_not_exist() -> Self {
+        Self { absent: true, values: Values::Only(BTreeSet::new()) }
+    }
+
+    /// Whether a key with this value, or without one, is admitted.
+    #[must_use]
+    pub fn admits(&self, value: Option<&str>) -> bool {
+        match (value, &self.values) {
+            (None, _) => self.absent,
+            (Some(value), Values::Only(set)) => set.contains(value),
+            (Some(value), Values::AllBut(set)) => !set.contains(value),
+        }
+    }
+
+    /// The values that any requirement on the key names.
+    pub fn mentioned(&self) -> impl Iterator<Item = &str> {
+        let (Values::Only(set) | Values::AllBut(set)) = &self.values;
+        set.iter().map(String::as_str)
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.absent && matches!(&self.values, Values::Only(set) if set.is_empty())
+    }
+
+    fn is_full(&self) -> bool {
+        self.absent && matches!(&self.values, Values::AllBut(set) if set.is_empty())
+    }
+
+    fn intersect(self, other: Self) -> Self {
+        let values = match (self.values, other.values) {
+            (Values::Only(a), Values::Only(b)) => Values::Only(a.intersection(&b).cloned().collect()),
+            (Values::Only(only), Values::AllBut(but)) | (Values::AllBut(but), Values::Only(only)) => {
+                Values::Only(only.difference(&but).cloned().collect())
+            }
+            (Values::AllBut(a), Values::AllBut(b)) => Values::AllBut(a.union(&b).cloned().collect()),
+        };
+        Self { absent: self.absent && other.absent, values }
+    }
+}
+
+/// A label selector: every key's requirements, ANDed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    keys: BTreeMap<String, KeySet>,
+}
+
+impl Selector {
+    /// Adds a requirement, ANDed with what is there.
+    pub fn require(&mut self, key: &str, set: KeySet) {
+        let merged = match self.keys.remove(key) {
+            Some(present) => present.intersect(set),
+            None => set,
+        };
+        if !merged.is_full() {
+            self.keys.insert(key.to_owned(), merged);
+        }
+    }
+
+    /// Whether the selector selects everything, as `{}` does.
+    #[must_use]
+    pub fn selects_all(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether no set of labels can match.
+    #[must_use]
+    pub fn is_unsatisfiable(&self) -> bool {
+        self.keys.values().any(KeySet::is_empty)
+    }
+
+    /// Whether these labels match.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.keys.iter().all(|(key, set)| set.admits(labels.get(key).map(String::as_str)))
+    }
+
+    /// The keys with what each may hold. Keys without a restriction are not listed.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &KeySet)> {
+        self.keys.iter().map(|(key, set)| (key.as_str(), set))
+    }
+}
+
+impl std::fmt::Display for KeySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        match (self.absent, &self.values) {
+            (false, Values::Only(set)) if set.len() == 1 => write!(f, "= {}", list(set)),
+            (false, Values::Only(set)) => write!(f, "in ({})", list(set)),
+            (true, Values::Only(set)) if set.is_empty() => write!(f, "is absent"),
+            (true, Values::Only(set)) => write!(f, "is absent or in ({})", list(set)),
+            (false, Values::AllBut(set)) if set.is_empty() => write!(f, "is present"),
+            (false, Values::AllBut(set)) => write!(f, "is present and not in ({})", list(set)),
+            (true, Values::AllBut(set)) => write!(f, "not in ({})", list(set)),
+        }
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, (key, set)) in self.keys.iter().enumerate() {
+            write!(f, "{}{key} {set}", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
