@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::index::Namespace;
 use crate::policy::parse::ParseError;
 use crate::vocabulary::Mode;
-pub use decision::{Decision, Reason};
+pub use decision::{AUDIT_REASON, AUDIT_WOULD_DENY, Decision, Reason};
 use permission::{Answer, Answers, Use};
 use review::{Request, Resource};
 

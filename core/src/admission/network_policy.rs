@@ -1,11 +1,15 @@
 //! NetworkPolicies: the namespace's policies are judged as they would be afterwards. Denied is what exists after the
 //! request and not before it: a pod that is no longer isolated, a hole of a class that the profile denies.
 
+use std::collections::HashSet;
+
+use serde::Deserialize;
+
 use super::permission::Use;
 use super::review::{Operation, Request};
 use super::{Context, Decided, Decision, Failure, Reason, Stop};
 use crate::index::{Namespace, unexcused};
-use crate::object::ExceptionError;
+use crate::object::{ExceptionError, ObjectMeta, nullable};
 use crate::policy::holes::Hole;
 use crate::policy::lint::peers;
 use crate::policy::parse::{ParseError, Source, network_policy_json};
@@ -18,26 +22,35 @@ pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decided 
     if context.config.is_excluded(&request.namespace) {
         return Ok(Decision::allow(Reason::Excluded));
     }
-    let mode = match context.mode() {
-        None => return Ok(Decision::allow(Reason::NotAdopted)),
-        Some(Mode::Exempt) => return Ok(Decision::allow(Reason::Exempt)),
-        Some(mode) => mode,
-    };
-    if context.is_controller(request) {
+    // Before anything is read: a namespace that terminates must be able to, whatever is stored in it.
+    let goes = request.operation == Operation::Delete && may_be_deleted_by(request, context);
+    if goes || context.is_controller(request) {
         return Ok(Decision::allow(Reason::Allowed));
+    }
+    let judged = match context.mode() {
+        None => Err(Reason::NotAdopted),
+        Some(Mode::Exempt) => Err(Reason::Exempt),
+        Some(mode) => Ok(mode),
+    };
+    if let Err(reason) = judged
+        && !claims_exception(request)
+    {
+        return Ok(Decision::allow(reason));
     }
     let change = match Change::read(request)? {
         Ok(change) => change,
         Err(invalid) => return Ok(invalid),
     };
-    if change.new.is_none() && may_be_deleted_by(request, context) {
-        return Ok(Decision::allow(Reason::Allowed));
-    }
-    if let Some(denied) = managed(&change, request) {
-        return Ok(denied.in_mode(mode));
-    }
+    // First of all, because no mode softens it.
     if let Some(denied) = exception(&change, request, context)? {
         return Ok(denied);
+    }
+    let mode = match judged {
+        Ok(mode) => mode,
+        Err(reason) => return Ok(Decision::allow(reason)),
+    };
+    if let Some(denied) = managed(&change, request)? {
+        return Ok(denied.in_mode(mode));
     }
     if change.leaves_the_spec() {
         return Ok(Decision::allow(Reason::Allowed));
@@ -116,7 +129,49 @@ fn may_be_deleted_by(request: &Request<'_>, context: &Context<'_>) -> bool {
             .is_some_and(|namespace| namespace.terminating && namespace.pods.values().all(|pod| !pod.running))
 }
 
-fn managed(change: &Change, request: &Request<'_>) -> Option<Decision> {
+/// The fields of a policy that nothing but this file asks for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Bare<'a> {
+    #[serde(borrow, deserialize_with = "nullable")]
+    metadata: ObjectMeta<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Owned {
+    #[serde(deserialize_with = "nullable")]
+    metadata: Owners,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Owners {
+    #[serde(deserialize_with = "nullable")]
+    owner_references: Vec<Owner>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(default)]
+struct Owner {
+    #[serde(deserialize_with = "nullable")]
+    uid: String,
+}
+
+/// Whether the object claims an exception. A claim that nobody looks at while the namespace is exempt, or not adopted
+/// yet, would excuse holes once it is enforced.
+fn claims_exception(request: &Request<'_>) -> bool {
+    request.object.is_some() && request.new_as::<Bare<'_>>().is_ok_and(|object| object.metadata.exception().is_some())
+}
+
+/// Whether the garbage collector is given a reason to delete the object that it did not have.
+fn gains_owner(request: &Request<'_>) -> Result<bool, Stop> {
+    let (new, old): (Owned, Owned) = (request.new_as()?, request.old_as()?);
+    let known: HashSet<Owner> = old.metadata.owner_references.into_iter().collect();
+    Ok(new.metadata.owner_references.iter().any(|owner| !known.contains(owner)))
+}
+
+fn managed(change: &Change, request: &Request<'_>) -> Result<Option<Decision>, Stop> {
     let tampering = match (&change.old, &change.new) {
         (None, Some(new)) => new.managed.then_some("takes the label that marks it as Ringfence's own"),
         (Some(old), Some(new)) if old.managed != new.managed => {
@@ -129,10 +184,17 @@ fn managed(change: &Change, request: &Request<'_>) -> Option<Decision> {
         (Some(old), Some(new)) if old.managed && !old.deleting && old.finalizers != new.finalizers => {
             Some("would delay or undo the deletion of a baseline that Ringfence manages")
         }
+        (Some(old), Some(_)) if old.managed && gains_owner(request)? => {
+            Some("would have the garbage collector delete a baseline that Ringfence manages")
+        }
         (Some(old), None) => old.managed.then_some("removes part of the baseline that Ringfence manages"),
         _ => None,
-    }?;
-    Some(Decision::deny(
+    };
+    Ok(tampering.map(|tampering| tampered(tampering, change, request)))
+}
+
+fn tampered(tampering: &str, change: &Change, request: &Request<'_>) -> Decision {
+    Decision::deny(
         Reason::ManagedPolicy,
         format!(
             "{} in namespace {:?} is refused: it {tampering} ({MANAGED_BY}={RINGFENCE}), and without the baseline every pod \
@@ -141,7 +203,7 @@ fn managed(change: &Change, request: &Request<'_>) -> Option<Decision> {
             change.what(),
             request.namespace
         ),
-    ))
+    )
 }
 
 /// Whether an exception that the request claims, or that covers more than it did, may stand.
@@ -152,7 +214,9 @@ fn exception(change: &Change, request: &Request<'_>, context: &Context<'_>) -> R
     let Some(claimed) = &new.exception else {
         return Ok(None);
     };
-    if change.old.as_ref().is_some_and(|old| old.exception == new.exception && old.spec == new.spec) {
+    // One that is over excuses nothing any more, so what is left of it stands in the way of nothing.
+    let covers_more = |old: &NetworkPolicy| old.spec != new.spec && claimed.is_in_force(context.now);
+    if change.old.as_ref().is_some_and(|old| old.exception == new.exception && !covers_more(old)) {
         return Ok(None);
     }
     if let Err(wrong) = claimed.admit(context.now, &context.config.longest_exemption) {

@@ -16,8 +16,7 @@ use crate::vocabulary::{GATE, HELD, MIRROR, Mode, NODES_GROUP};
 pub struct Object<'a> {
     #[serde(borrow)]
     metadata: Option<ObjectMeta<'a>>,
-    #[serde(deserialize_with = "nullable")]
-    spec: Spec,
+    spec: Option<Spec>,
     #[serde(deserialize_with = "nullable")]
     status: Status,
 }
@@ -48,7 +47,19 @@ struct Status {
 
 impl Object<'_> {
     fn has_gate(&self) -> bool {
-        self.spec.scheduling_gates.iter().flatten().any(|gate| gate.name == GATE)
+        self.gates().into_iter().flatten().any(|gate| gate.name == GATE)
+    }
+
+    fn gates(&self) -> Option<&Vec<Gate>> {
+        self.spec.as_ref()?.scheduling_gates.as_ref()
+    }
+
+    fn has_node(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| !spec.node_name.is_empty())
+    }
+
+    fn on_host_network(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.host_network)
     }
 
     fn has_label(&self) -> bool {
@@ -67,7 +78,7 @@ impl Object<'_> {
         crate::index::Pod {
             held: self.has_gate(),
             running: !matches!(self.status.phase.as_str(), "Succeeded" | "Failed"),
-            host_network: self.spec.host_network,
+            host_network: self.on_host_network(),
         }
     }
 }
@@ -87,15 +98,16 @@ pub(super) fn mutate(request: &Request<'_>, context: &Context<'_>) -> Decided {
     }
     let object: Object<'_> = request.new_as()?;
     // A gate on a pod with nodeName gets the API's 422 before our own message (tried).
-    if !object.spec.node_name.is_empty() {
+    if object.has_node() {
         return Ok(Decision::allow(Reason::Allowed));
     }
     let mut decision = Decision::allow(Reason::Held);
     if !object.has_gate() {
         let gate = json!({ "name": GATE });
-        decision.patch.push(match object.spec.scheduling_gates {
-            Some(_) => patch::add(&["spec", "schedulingGates", "-"], gate),
-            None => patch::add(&["spec", "schedulingGates"], json!([gate])),
+        decision.patch.push(match (&object.spec, object.gates()) {
+            (_, Some(_)) => patch::add(&["spec", "schedulingGates", "-"], gate),
+            (Some(_), None) => patch::add(&["spec", "schedulingGates"], json!([gate])),
+            (None, None) => patch::add(&["spec"], json!({ "schedulingGates": [gate] })),
         });
     }
     if !object.has_label() {
@@ -153,7 +165,7 @@ fn not_held(object: &Object<'_>, request: &Request<'_>, context: &Context<'_>) -
     }
     let lacks = match (object.has_gate(), object.has_label()) {
         (true, true) => return None,
-        (false, _) if !object.spec.node_name.is_empty() => {
+        (false, _) if object.has_node() => {
             "spec.nodeName places it on a node at once, so it can't be held; leave nodeName out, or wait until the namespace \
              is isolated"
                 .to_owned()
@@ -178,7 +190,7 @@ fn not_held(object: &Object<'_>, request: &Request<'_>, context: &Context<'_>) -
 }
 
 fn host_network(object: &Object<'_>, request: &Request<'_>, context: &Context<'_>) -> Option<Decision> {
-    if !object.spec.host_network {
+    if !object.on_host_network() {
         return None;
     }
     let effect = format!(
@@ -201,13 +213,14 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
     if !old.has_gate() || (new.has_gate() && (new.has_label() || !old.has_label())) || context.is_controller(request) {
         return Ok(Decision::allow(Reason::Allowed));
     }
+    let name = old.metadata.as_ref().map(|metadata| metadata.name.as_ref()).unwrap_or_default();
     let what = if new.has_gate() { format!("the label {HELD}") } else { format!("the scheduling gate {GATE}") };
     Ok(Decision::deny(
         Reason::NotHeld,
         format!(
-            "removing {what} from pod {:?} in namespace {:?} is refused: it would run before its namespace's deny-all \
+            "removing {what} from pod {name:?} in namespace {:?} is refused: it would run before its namespace's deny-all \
              baseline is effective; Ringfence lifts it the moment the baseline is",
-            request.name, request.namespace
+            request.namespace
         ),
     ))
 }

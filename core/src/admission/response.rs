@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use serde::Serialize;
 
-use super::warnings::{lines, sanitised};
+use super::warnings::{cut, lines};
 use super::{Decision, Reason};
 
 #[derive(Serialize)]
@@ -50,7 +50,7 @@ pub fn render(uid: &str, decision: &Decision) -> Result<Vec<u8>, serde_json::Err
     let status = (!decision.allowed).then(|| Status {
         code,
         reason,
-        message: sanitised(&format!("{}: {}", decision.reason, decision.message)),
+        message: cut(&format!("{}: {}", decision.reason, decision.message)),
     });
     serde_json::to_vec(&Review {
         api_version: "admission.k8s.io/v1",
@@ -61,7 +61,7 @@ pub fn render(uid: &str, decision: &Decision) -> Result<Vec<u8>, serde_json::Err
             status,
             patch_type: patch.is_some().then_some("JSONPatch"),
             patch,
-            audit_annotations: decision.audit.iter().map(|(key, value)| (*key, sanitised(value))).collect(),
+            audit_annotations: decision.audit.iter().map(|(key, value)| (*key, cut(value))).collect(),
             warnings: lines(&decision.warnings),
         },
     })

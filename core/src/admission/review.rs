@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Failure, Stop};
@@ -123,8 +123,14 @@ pub struct UserInfo<'a> {
     #[serde(deserialize_with = "nullable")]
     pub groups: Vec<String>,
     /// What the authenticator adds.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable_lists")]
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// Go writes a nil list as null, also inside a map.
+fn nullable_lists<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    let lists: BTreeMap<String, Option<Vec<String>>> = nullable(deserializer)?;
+    Ok(lists.into_iter().map(|(key, list)| (key, list.unwrap_or_default())).collect())
 }
 
 /// What kind of thing a request is about, as far as Ringfence tells things apart.

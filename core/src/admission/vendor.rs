@@ -3,6 +3,7 @@
 use super::review::{Operation, Request};
 use super::{Context, Decision, Reason};
 use crate::config::Treatment;
+use crate::vocabulary::Mode;
 
 pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decision {
     if !matches!(request.operation, Operation::Create | Operation::Update) {
@@ -11,13 +12,15 @@ pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decision
     if context.config.is_excluded(&request.namespace) {
         return Decision::allow(Reason::Excluded);
     }
-    let Some(mode) = context.mode() else {
-        return Decision::allow(Reason::NotAdopted);
+    let mode = match context.mode() {
+        None => return Decision::allow(Reason::NotAdopted),
+        Some(Mode::Exempt) => return Decision::allow(Reason::Exempt),
+        Some(mode) => mode,
     };
+    let name = if request.name.is_empty() { "with a generated name".to_owned() } else { format!("{:?}", request.name) };
     let effect = format!(
-        "{} {:?} in namespace {:?} can allow traffic that the deny-all baseline denies, and Ringfence does not judge it",
+        "{} {name} in namespace {:?} can allow traffic that the deny-all baseline denies, and Ringfence does not judge it",
         request.resource_name(),
-        request.name,
         request.namespace
     );
     match context.config.vendor_policies {

@@ -10,6 +10,18 @@ pub fn sanitised(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect()
 }
 
+/// Text without control characters, of a length that a terminal, a log and an audit event can take: a policy of a
+/// megabyte can be wrong in ten thousand places.
+#[must_use]
+pub fn cut(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut kept = sanitised(&characters.by_ref().take(TOTAL).collect::<String>());
+    if characters.next().is_some() {
+        kept.push_str(" (there is more, which does not fit)");
+    }
+    kept
+}
+
 /// Breaks warnings into lines of at most 120 characters, at spaces where there are any, and stops with a note before
 /// the total is too much.
 #[must_use]

@@ -103,6 +103,14 @@ fn is_namespace_name(name: &str) -> bool {
     name.len() <= 63 && name.starts_with(inner) && name.ends_with(inner) && name.chars().all(|c| inner(c) || c == '-')
 }
 
+/// A DNS subdomain, as the API server wants it: under another name the policy could never be applied.
+fn is_policy_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_part =
+        |part: &str| part.starts_with(inner) && part.ends_with(inner) && part.chars().all(|c| inner(c) || c == '-');
+    name.len() <= 253 && name.split('.').all(is_part)
+}
+
 fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
     let mut limits = super::defaults::limits();
     macro_rules! take {
@@ -170,6 +178,11 @@ fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Prof
                         "a second policy of this name",
                         "rename it",
                     ));
+                }
+                if !is_policy_name(&policy.name) {
+                    let fix =
+                        "use lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit";
+                    errors.push(error(format!("{path}.name"), &policy.name, "not the name of a NetworkPolicy", fix));
                 }
                 match profile::policy(&policy.name, policy.spec, &path) {
                     Ok(policy) => policies.push(policy),

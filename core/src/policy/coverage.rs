@@ -3,8 +3,10 @@
 //! A pod is isolated in a direction when some policy with that direction among its effective types selects it. A policy
 //! that is being deleted does not count: a finalizer that is cleared later would remove it without another DELETE.
 
+use std::collections::HashSet;
+
 use super::selectors::Labels;
-use super::space::{Box, Budget, Capped, Found, Outlook, Owner, Set, Space};
+use super::space::{Box, Budget, Capped, Found, Outlook, Owner, Prefer, Set, Space};
 use super::{Direction, NetworkPolicy};
 
 /// How much of a namespace is isolated in one direction.
@@ -68,8 +70,15 @@ pub fn lost(before: &[&NetworkPolicy], after: &[&NetworkPolicy], direction: Dire
     if after.iter().any(|policy| isolates(policy, direction) && policy.spec.pods.selects_all()) {
         return None;
     }
-    let before: Vec<_> = before.iter().copied().filter(|policy| isolates(policy, direction)).collect();
     let after: Vec<_> = after.iter().copied().filter(|policy| isolates(policy, direction)).collect();
+    // What stays as it is loses nobody. So a policy that is added is never worse, however entangled the others are.
+    let kept: HashSet<*const NetworkPolicy> = after.iter().map(|policy| std::ptr::from_ref(*policy)).collect();
+    let before: Vec<_> = before
+        .iter()
+        .copied()
+        .filter(|policy| isolates(policy, direction) && !kept.contains(&std::ptr::from_ref(*policy)))
+        .filter(|policy| !after.iter().any(|other| other.spec.pods == policy.spec.pods))
+        .collect();
     if before.is_empty() {
         return None;
     }
@@ -81,7 +90,7 @@ pub fn lost(before: &[&NetworkPolicy], after: &[&NetworkPolicy], direction: Dire
         let space = Space::new(&pod_boxes(&joined), &mut budget)?;
         let mut all = Set::with_capacity(joined.len());
         all.insert_range(..);
-        space.find(&all, &mut budget, &mut |certain, possible, _| {
+        space.find(&all, Prefer::Neither, &mut budget, &mut |certain, possible, _| {
             Ok(if !is_before(possible) || is_after(certain) {
                 Outlook::Never
             } else if is_before(certain) && !is_after(possible) {

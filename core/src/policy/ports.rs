@@ -106,6 +106,34 @@ pub fn classes<'a>(entries: impl Iterator<Item = &'a Ports>) -> Vec<Ports> {
     classes
 }
 
+/// Where in `classes`, as [`classes`] made them, the classes are that an entry includes: a run of ranges, or of names.
+/// An entry for a whole protocol includes its ranges and its names.
+pub fn included(classes: &[Ports], entry: &Ports) -> [std::ops::Range<usize>; 2] {
+    let first = |beyond: &dyn Fn(&Ports) -> bool| classes.partition_point(|class| !beyond(class));
+    match entry {
+        Ports::Range(protocol, from, to) => {
+            let numbers = first(&|class| match class {
+                Ports::Range(p, start, _) => (p, start) >= (protocol, from),
+                Ports::Named(..) => true,
+            })..first(&|class| match class {
+                Ports::Range(p, start, _) => (p, start) > (protocol, to),
+                Ports::Named(..) => true,
+            });
+            if (*from, *to) != PORTS {
+                return [numbers, 0..0];
+            }
+            let names = first(&|class| matches!(class, Ports::Named(p, _) if p >= protocol))
+                ..first(&|class| matches!(class, Ports::Named(p, _) if p > protocol));
+            [numbers, names]
+        }
+        Ports::Named(..) => {
+            let at = first(&|class| class >= entry);
+            let until = at + usize::from(classes.get(at) == Some(entry));
+            [at..until, 0..0]
+        }
+    }
+}
+
 /// Sorts, joins ranges that touch, and drops names whose whole protocol is there.
 #[must_use]
 pub fn merge(mut classes: Vec<Ports>) -> Vec<Ports> {

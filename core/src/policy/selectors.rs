@@ -66,6 +66,17 @@ impl KeySet {
         set.iter().map(String::as_str)
     }
 
+    /// How many values [`Self::mentioned`] lists.
+    pub(super) fn mentions(&self) -> usize {
+        let (Values::Only(set) | Values::AllBut(set)) = &self.values;
+        set.len()
+    }
+
+    /// Whether a value that no requirement names is admitted. A value that one names then is not, and the reverse.
+    pub(super) fn admits_unmentioned(&self) -> bool {
+        matches!(self.values, Values::AllBut(_))
+    }
+
     fn is_empty(&self) -> bool {
         !self.absent && matches!(&self.values, Values::Only(set) if set.is_empty())
     }
@@ -74,13 +85,29 @@ impl KeySet {
         self.absent && matches!(&self.values, Values::AllBut(set) if set.is_empty())
     }
 
+    // In place and from the smaller side: a key may be named by thousands of requirements, with thousands of values.
     fn intersect(self, other: Self) -> Self {
         let values = match (self.values, other.values) {
-            (Values::Only(a), Values::Only(b)) => Values::Only(a.intersection(&b).cloned().collect()),
-            (Values::Only(only), Values::AllBut(but)) | (Values::AllBut(but), Values::Only(only)) => {
-                Values::Only(only.difference(&but).cloned().collect())
+            (Values::Only(a), Values::Only(b)) => {
+                let (mut few, many) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+                few.retain(|value| many.contains(value));
+                Values::Only(few)
             }
-            (Values::AllBut(a), Values::AllBut(b)) => Values::AllBut(a.union(&b).cloned().collect()),
+            (Values::Only(mut only), Values::AllBut(but)) | (Values::AllBut(but), Values::Only(mut only)) => {
+                if but.len() < only.len() {
+                    for value in &but {
+                        only.remove(value);
+                    }
+                } else {
+                    only.retain(|value| !but.contains(value));
+                }
+                Values::Only(only)
+            }
+            (Values::AllBut(a), Values::AllBut(b)) => {
+                let (few, mut many) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+                many.extend(few);
+                Values::AllBut(many)
+            }
         };
         Self { absent: self.absent && other.absent, values }
     }

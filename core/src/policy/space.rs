@@ -2,8 +2,12 @@
 //!
 //! For each key that a selector mentions, the domain is: absent, each mentioned value, and one value that nobody
 //! mentions. Any other set of labels behaves like one of these, so a search that finds nothing here proves that there
-//! is nothing. The search branches on one key at a time and stops early wherever the answer no longer depends on the
-//! keys that are left, so ordinary sets of policies take a handful of steps.
+//! is nothing. The search branches on one key at a time, stops early wherever the answer no longer depends on the keys
+//! that are left, and skips values that cannot do better than one already tried, so ordinary sets of policies take a
+//! handful of steps.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 
 use fixedbitset::FixedBitSet;
 
@@ -12,12 +16,8 @@ use super::selectors::{KeySet, Labels, NAMESPACE_NAME_LABEL};
 /// A set of selectors, by their index in the [`Space`].
 pub type Set = FixedBitSet;
 
-/// How many steps a question may take. A step is one selector, or one key, looked at.
-///
-/// Measured with `cargo bench --bench judge` (docs/performance.md): a judgement asks at most 14 questions, and at this
-/// cap the worst sets we could construct (100 policies, 20 keys each) stay below 10 ms together, while the largest
-/// sets found in the field use less than a hundredth of it.
-pub const STEPS_PER_QUESTION: u64 = 60_000;
+/// How many steps a question may take. A step is about what looking at one selector, or at one key, costs.
+pub const STEPS_PER_QUESTION: u64 = 200_000;
 
 /// The steps that are left for a question.
 #[derive(Debug)]
@@ -36,7 +36,13 @@ impl Budget {
         Self { left: STEPS_PER_QUESTION }
     }
 
-    /// Takes steps away.
+    /// A smaller one, for what only explains an answer.
+    #[must_use]
+    pub fn aside() -> Self {
+        Self { left: STEPS_PER_QUESTION / 8 }
+    }
+
+    /// Takes steps away. To be called before the work is done.
     ///
     /// # Errors
     /// [`Capped`] where fewer are left.
@@ -63,6 +69,17 @@ pub enum Outlook {
     Open,
 }
 
+/// Which of two sets of matching selectors, of which one includes the other, is at least as good for a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefer {
+    /// The smaller: the goal is that something does not match.
+    Fewer,
+    /// The larger: the goal is that something matches.
+    More,
+    /// Neither: the goal is of both kinds.
+    Neither,
+}
+
 /// Whose labels a key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
@@ -72,29 +89,31 @@ pub enum Owner {
     Namespace,
 }
 
-/// A selector as the space sees it: what each key of the pod or its namespace may hold.
+/// A selector as the space sees it: what each key of the pod or its namespace may hold. No key is listed twice.
 pub type Box<'a> = Vec<(Owner, &'a str, &'a KeySet)>;
 
 #[derive(Debug)]
-struct Key {
+struct Key<'a> {
     owner: Owner,
-    name: String,
+    name: &'a str,
     /// The selectors that restrict this key.
     restricted: Set,
-    candidates: Vec<Candidate>,
+    candidates: Vec<Candidate<'a>>,
 }
 
 #[derive(Debug)]
-struct Candidate {
-    value: Option<String>,
+struct Candidate<'a> {
+    value: Option<Cow<'a, str>>,
     admitted: Set,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Space {
-    keys: Vec<Key>,
+pub struct Space<'a> {
+    keys: Vec<Key<'a>>,
     boxes: usize,
+    /// How many words a set of selectors takes.
+    words: usize,
     /// For each selector, the keys that it restricts.
     keys_of: Vec<Vec<usize>>,
     satisfiable: Set,
@@ -109,101 +128,137 @@ fn always_present(owner: Owner, key: &str) -> bool {
 /// most questions without a space.
 #[must_use]
 pub fn admits_unmentioned(selector: &Box<'_>) -> bool {
-    selector.iter().all(|(owner, key, set)| {
-        if always_present(*owner, key) { set.admits(Some(&fresh(set.mentioned()))) } else { set.admits(None) }
-    })
+    selector.iter().all(
+        |(owner, key, set)| {
+            if always_present(*owner, key) { set.admits_unmentioned() } else { set.admits(None) }
+        },
+    )
 }
 
 /// A valid label value that is none of these.
-fn fresh<'a>(mentioned: impl Iterator<Item = &'a str>) -> String {
-    let taken: std::collections::BTreeSet<&str> = mentioned.collect();
+fn fresh(taken: &BTreeMap<&str, Vec<usize>>) -> String {
     let mut value = "other".to_owned();
     let mut number = 1u32;
-    while taken.contains(value.as_str()) {
+    while taken.contains_key(value.as_str()) {
         number += 1;
         value = format!("other-{number}");
     }
     value
 }
 
-impl Space {
+impl<'a> Key<'a> {
+    /// A key with its domain, and for each value of it the selectors that admit the value.
+    fn new(
+        owner: Owner,
+        name: &'a str,
+        sets: &[(usize, &'a KeySet)],
+        boxes: usize,
+        budget: &mut Budget,
+    ) -> Result<Self, Capped> {
+        budget.spend(sets.iter().map(|(_, set)| 1 + 8 * set.mentions()).sum())?;
+        let mut mentioned_by: BTreeMap<&'a str, Vec<usize>> = BTreeMap::new();
+        for (index, set) in sets {
+            for value in set.mentioned() {
+                mentioned_by.entry(value).or_default().push(*index);
+            }
+        }
+        budget.spend((mentioned_by.len() + 2) * (8 + boxes.div_ceil(64)))?;
+        let mut restricted = Set::with_capacity(boxes);
+        restricted.extend(sets.iter().map(|(index, _)| *index));
+        let mut unrestricted = restricted.clone();
+        unrestricted.toggle_range(..);
+
+        let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(mentioned_by.len() + 2);
+        let required = always_present(owner, name);
+        if !required {
+            let mut admitted = unrestricted.clone();
+            admitted.extend(sets.iter().filter(|(_, set)| set.admits(None)).map(|(index, _)| *index));
+            candidates.push(Candidate { value: None, admitted });
+        }
+        let mut unmentioned = unrestricted;
+        unmentioned.extend(sets.iter().filter(|(_, set)| set.admits_unmentioned()).map(|(index, _)| *index));
+        let other = Cow::Owned(fresh(&mentioned_by));
+        for (value, by) in mentioned_by {
+            if required && value.is_empty() {
+                continue;
+            }
+            let mut admitted = unmentioned.clone();
+            for index in by {
+                admitted.toggle(index);
+            }
+            candidates.push(Candidate { value: Some(Cow::Borrowed(value)), admitted });
+        }
+        candidates.push(Candidate { value: Some(other), admitted: unmentioned });
+        Ok(Self { owner, name, restricted, candidates })
+    }
+}
+
+impl<'a> Space<'a> {
     /// The space that these selectors span.
     ///
     /// # Errors
     /// [`Capped`] where even writing it down takes more than the budget.
-    pub fn new(boxes: &[Box<'_>], budget: &mut Budget) -> Result<Self, Capped> {
-        let mut mentions: std::collections::BTreeMap<(Owner, &str), Vec<(usize, &KeySet)>> =
-            std::collections::BTreeMap::new();
+    pub fn new(boxes: &[Box<'a>], budget: &mut Budget) -> Result<Self, Capped> {
+        let mut mentions: BTreeMap<(Owner, &'a str), Vec<(usize, &'a KeySet)>> = BTreeMap::new();
         for (index, selector) in boxes.iter().enumerate() {
-            budget.spend(1 + selector.len())?;
-            for (owner, key, set) in selector {
-                mentions.entry((*owner, key)).or_default().push((index, set));
+            budget.spend(1 + 8 * selector.len())?;
+            for &(owner, key, set) in selector {
+                mentions.entry((owner, key)).or_default().push((index, set));
             }
         }
-        let words = boxes.len().div_ceil(64);
         let mut keys_of = vec![Vec::new(); boxes.len()];
-        let mut keys = Vec::with_capacity(mentions.len());
+        let mut keys: Vec<Key<'a>> = Vec::with_capacity(mentions.len());
         for ((owner, name), sets) in mentions {
-            let required = always_present(owner, name);
-            let values: std::collections::BTreeSet<&str> = sets.iter().flat_map(|(_, set)| set.mentioned()).collect();
-            budget.spend((values.len() + 2) * (words + sets.len()))?;
-            let unmentioned = fresh(values.iter().copied());
-            let mut domain: Vec<Option<&str>> = Vec::with_capacity(values.len() + 2);
-            if !required {
-                domain.push(None);
-            }
-            domain.extend(values.into_iter().filter(|value| !(required && value.is_empty())).map(Some));
-            domain.push(Some(&unmentioned));
-
-            let mut restricted = Set::with_capacity(boxes.len());
             for (index, _) in &sets {
-                restricted.insert(*index);
                 keys_of[*index].push(keys.len());
             }
-            let mut candidates: Vec<Candidate> = Vec::with_capacity(domain.len());
-            for value in domain {
-                let mut admitted = restricted.clone();
-                admitted.toggle_range(..);
-                for (index, set) in &sets {
-                    if set.admits(value) {
-                        admitted.insert(*index);
-                    }
-                }
-                candidates.push(Candidate { value: value.map(str::to_owned), admitted });
-            }
-            keys.push(Key { owner, name: name.to_owned(), restricted, candidates });
+            keys.push(Key::new(owner, name, &sets, boxes.len(), budget)?);
         }
         // Two requirements that contradict each other leave a key with nothing, and the selector with no pod.
         let mut satisfiable = Set::with_capacity(boxes.len());
-        for (index, of) in keys_of.iter().enumerate() {
-            if of.iter().all(|&key: &usize| keys[key].candidates.iter().any(|c| c.admitted.contains(index))) {
-                satisfiable.insert(index);
+        satisfiable.insert_range(..);
+        for key in &keys {
+            budget.spend((key.candidates.len() + 2) * boxes.len().div_ceil(64))?;
+            let mut admitted = Set::with_capacity(boxes.len());
+            for candidate in &key.candidates {
+                admitted.union_with(&candidate.admitted);
             }
+            satisfiable.intersect_with(&admitted);
         }
-        Ok(Self { keys, boxes: boxes.len(), keys_of, satisfiable })
+        Ok(Self { keys, boxes: boxes.len(), words: boxes.len().div_ceil(64), keys_of, satisfiable })
+    }
+
+    /// The selectors that match some labels.
+    #[must_use]
+    pub fn satisfiable(&self) -> &Set {
+        &self.satisfiable
     }
 
     /// Labels for which the goal is met, if there are any. The goal is told which of `among` certainly match and which
-    /// possibly do, and must be consistent: once `Always` or `Never`, it stays so as more is known.
+    /// possibly do, and must be consistent: once `Always` or `Never`, it stays so as more is known. It must also hold
+    /// what `prefer` says of it.
     ///
     /// # Errors
     /// [`Capped`] where the budget ends first.
     pub fn find(
         &self,
         among: &Set,
+        prefer: Prefer,
         budget: &mut Budget,
         goal: &mut dyn FnMut(&Set, &Set, &mut Budget) -> Result<Outlook, Capped>,
     ) -> Result<Option<Found>, Capped> {
+        budget.spend(16 + (self.keys.len() + self.boxes) / 2)?;
         let mut possible = among.clone();
         possible.intersect_with(&self.satisfiable);
         let mut search = Search {
             space: self,
+            prefer,
             chosen: vec![None; self.keys.len()],
             open: self.keys_of.iter().map(Vec::len).collect(),
             budget,
             goal,
         };
-        search.descend(&possible)
+        search.descend(&possible, 0)
     }
 
     /// Labels that none of `among` matches, if there are any.
@@ -211,7 +266,7 @@ impl Space {
     /// # Errors
     /// [`Capped`] where the budget ends first.
     pub fn escape(&self, among: &Set, budget: &mut Budget) -> Result<Option<Found>, Capped> {
-        self.find(among, budget, &mut |certain, possible, _| {
+        self.find(among, Prefer::Fewer, budget, &mut |certain, possible, _| {
             Ok(if !certain.is_clear() {
                 Outlook::Never
             } else if possible.is_clear() {
@@ -234,21 +289,23 @@ pub struct Found {
     pub possible: Set,
 }
 
-struct Search<'a> {
-    space: &'a Space,
+struct Search<'s> {
+    space: &'s Space<'s>,
+    prefer: Prefer,
     chosen: Vec<Option<usize>>,
-    /// For each selector, how many of its keys are not chosen yet.
+    /// For each selector that is still possible, how many of its keys are not chosen yet.
     open: Vec<usize>,
-    budget: &'a mut Budget,
-    goal: &'a mut dyn FnMut(&Set, &Set, &mut Budget) -> Result<Outlook, Capped>,
+    budget: &'s mut Budget,
+    goal: &'s mut dyn FnMut(&Set, &Set, &mut Budget) -> Result<Outlook, Capped>,
 }
 
 impl Search<'_> {
-    // The depth is bounded by the budget: a node costs at least as many steps as there are keys, and goes no deeper
-    // than there are keys, so no more than the root of the budget.
-    fn descend(&mut self, possible: &Set) -> Result<Option<Found>, Capped> {
-        self.budget.spend(1 + self.space.boxes + self.space.keys.len())?;
-        let mut certain = Set::with_capacity(self.space.boxes);
+    // Each node costs its depth, so that the budget bounds the depth, and with it the stack, by twice its root.
+    fn descend(&mut self, possible: &Set, depth: usize) -> Result<Option<Found>, Capped> {
+        let space = self.space;
+        self.budget.spend(8 + depth + 4 * space.words)?;
+        self.budget.spend(possible.count_ones(..))?;
+        let mut certain = Set::with_capacity(space.boxes);
         certain.extend(possible.ones().filter(|&index| self.open[index] == 0));
         match (self.goal)(&certain, possible, self.budget)? {
             Outlook::Never => return Ok(None),
@@ -257,48 +314,81 @@ impl Search<'_> {
             }
             Outlook::Open => {}
         }
-        let Some(key) = self.next_key(possible) else {
+        let Some(number) = self.next_key(possible)? else {
             return Ok(None);
         };
-        let space = self.space;
-        for &index in &self.affected(key) {
+        let mut affected = space.keys[number].restricted.clone();
+        affected.intersect_with(possible);
+        for index in affected.ones() {
             self.open[index] -= 1;
         }
-        let mut tried: Vec<Set> = Vec::new();
         let mut found = None;
-        for (number, candidate) in space.keys[key].candidates.iter().enumerate() {
-            let mut narrowed = possible.clone();
-            narrowed.intersect_with(&candidate.admitted);
-            self.budget.spend(tried.len())?;
-            if tried.contains(&narrowed) {
-                continue;
-            }
-            self.chosen[key] = Some(number);
-            found = self.descend(&narrowed)?;
+        for (candidate, narrowed) in self.branches(number, possible)? {
+            self.chosen[number] = Some(candidate);
+            found = self.descend(&narrowed, depth + 1)?;
             if found.is_some() {
                 break;
             }
-            tried.push(narrowed);
         }
-        self.chosen[key] = None;
-        for &index in &self.affected(key) {
+        self.chosen[number] = None;
+        for index in affected.ones() {
             self.open[index] += 1;
         }
         Ok(found)
     }
 
-    fn affected(&self, key: usize) -> Vec<usize> {
-        self.space.keys[key].restricted.ones().collect()
+    /// The values of a key that are worth trying, each with the selectors that it leaves possible.
+    fn branches(&mut self, key: usize, possible: &Set) -> Result<Vec<(usize, Set)>, Capped> {
+        let candidates = &self.space.keys[key].candidates;
+        self.budget.spend(candidates.len() * (8 + 2 * self.space.words))?;
+        let mut seen = HashSet::with_capacity(candidates.len());
+        let mut distinct: Vec<(usize, Set)> = Vec::new();
+        for (number, candidate) in candidates.iter().enumerate() {
+            let mut narrowed = possible.clone();
+            narrowed.intersect_with(&candidate.admitted);
+            if !seen.contains(&narrowed) {
+                seen.insert(narrowed.clone());
+                distinct.push((number, narrowed));
+            }
+        }
+        match self.prefer {
+            Prefer::Neither => return Ok(distinct),
+            Prefer::Fewer => distinct.sort_by_cached_key(|(_, set)| set.count_ones(..)),
+            Prefer::More => distinct.sort_by_cached_key(|(_, set)| std::cmp::Reverse(set.count_ones(..))),
+        }
+        let mut best: Vec<(usize, Set)> = Vec::new();
+        for (number, narrowed) in distinct {
+            let mut beaten = false;
+            for (_, other) in &best {
+                self.budget.spend(1 + self.space.words / 4)?;
+                beaten = match self.prefer {
+                    Prefer::Fewer => other.is_subset(&narrowed),
+                    _ => narrowed.is_subset(other),
+                };
+                if beaten {
+                    break;
+                }
+            }
+            if !beaten {
+                best.push((number, narrowed));
+            }
+        }
+        Ok(best)
     }
 
     /// A key of the selector that is nearest to being decided; among its keys, the one that most selectors restrict.
-    fn next_key(&self, possible: &Set) -> Option<usize> {
-        let nearest = possible.ones().filter(|&index| self.open[index] > 0).min_by_key(|&index| self.open[index])?;
-        self.space.keys_of[nearest]
+    fn next_key(&mut self, possible: &Set) -> Result<Option<usize>, Capped> {
+        let Some(nearest) = possible.ones().filter(|&index| self.open[index] > 0).min_by_key(|&index| self.open[index])
+        else {
+            return Ok(None);
+        };
+        let keys = &self.space.keys_of[nearest];
+        self.budget.spend(keys.len() * (1 + self.space.words / 2))?;
+        Ok(keys
             .iter()
             .copied()
             .filter(|&key| self.chosen[key].is_none())
-            .max_by_key(|&key| self.space.keys[key].restricted.intersection_count(possible))
+            .max_by_key(|&key| self.space.keys[key].restricted.intersection_count(possible)))
     }
 
     fn pod_labels(&self) -> Labels {
@@ -307,7 +397,7 @@ impl Search<'_> {
             if let (Owner::Pod, Some(number)) = (key.owner, chosen)
                 && let Some(value) = &key.candidates[*number].value
             {
-                labels.insert(key.name.clone(), value.clone());
+                labels.insert(key.name.to_owned(), value.clone().into_owned());
             }
         }
         labels

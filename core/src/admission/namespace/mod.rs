@@ -5,6 +5,7 @@ pub mod validate;
 
 use serde::Deserialize;
 
+use crate::admission::review::Request;
 use crate::object::ObjectMeta;
 
 /// A Namespace, as far as it is needed.
@@ -16,6 +17,14 @@ struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
+    /// The namespace that an UPDATE is about: the one that is stored, whatever the request's name says.
+    fn name(&self, request: &Request<'_>) -> String {
+        match self.metadata.as_ref().map(|metadata| metadata.name.as_ref()) {
+            Some(name) if !name.is_empty() => name.to_owned(),
+            _ => request.name.clone().into_owned(),
+        }
+    }
+
     fn into_metadata(self) -> ObjectMeta<'a> {
         self.metadata.unwrap_or_default()
     }

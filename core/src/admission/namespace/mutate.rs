@@ -41,7 +41,11 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
 /// do with them must not cut a running application off.
 fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
     let object: Object<'_> = request.new_as()?;
-    let old = request.old_as::<Object<'_>>()?.into_metadata();
+    let old = request.old_as::<Object<'_>>()?;
+    if context.config.is_excluded(&old.name(request)) {
+        return Ok(Decision::allow(Reason::Excluded));
+    }
+    let old = old.into_metadata();
     let terminating = object.metadata.as_ref().is_some_and(crate::object::ObjectMeta::is_deleting);
     if terminating || context.is_controller(request) {
         return Ok(Decision::allow(Reason::Allowed));

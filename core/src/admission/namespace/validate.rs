@@ -35,15 +35,19 @@ pub(in crate::admission) fn subresource(request: &Request<'_>, context: &Context
         return Ok(Decision::allow(Reason::Excluded));
     }
     let new = request.new_as::<Object<'_>>()?.into_metadata();
-    let old = request.old_as::<Object<'_>>()?.into_metadata();
-    match first_difference(&old, &new) {
+    let old = request.old_as::<Object<'_>>()?;
+    let name = old.name(request);
+    if context.config.is_excluded(&name) {
+        return Ok(Decision::allow(Reason::Excluded));
+    }
+    match first_difference(&old.into_metadata(), &new) {
         None => Ok(Decision::allow(Reason::Allowed)),
         Some(key) => Ok(Decision::deny(
             Reason::LabelTampered,
             format!(
-                "changing {key} of namespace {:?} through its {} is refused: it would change its isolation without being \
+                "changing {key} of namespace {name:?} through its {} is refused: it would change its isolation without being \
                  judged; change it on the namespace itself",
-                request.name, request.sub_resource
+                request.sub_resource
             ),
         )),
     }
@@ -89,20 +93,23 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
 }
 
 fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
-    let (new_metadata, old_metadata) =
-        (request.new_as::<Object<'_>>()?.into_metadata(), request.old_as::<Object<'_>>()?.into_metadata());
-    let (new, old) = (Isolation::of(&new_metadata), Isolation::of(&old_metadata));
-    let name = format!("{:?}", request.name);
+    let (new_metadata, old_object) = (request.new_as::<Object<'_>>()?.into_metadata(), request.old_as::<Object<'_>>()?);
+    let plain = old_object.name(request);
+    if context.config.is_excluded(&plain) {
+        return Ok(Decision::allow(Reason::Excluded));
+    }
     if context.is_controller(request) {
         return Ok(Decision::allow(Reason::Allowed));
     }
+    let name = format!("{plain:?}");
+    let (new, old) = (Isolation::of(&new_metadata), Isolation::of(&old_object.into_metadata()));
     if new == old {
         // Nothing of Ringfence's has changed; a terminating namespace must always be able to finish.
         let adopted = new.profile.is_some() && new.mode.is_some();
         return Ok(if adopted || new_metadata.is_deleting() {
             Decision::allow(Reason::Allowed)
         } else {
-            existing(&name, context)
+            existing(&plain, context)
         });
     }
     if new.isolated != old.isolated {
@@ -156,16 +163,16 @@ fn missing(name: &str, new: &Isolation, context: &Context<'_>) -> Decision {
 }
 
 fn existing(name: &str, context: &Context<'_>) -> Decision {
-    let plain = name.trim_matches('"');
-    let how = format!("adopt it with: ringfence adopt {plain}");
+    let how = format!("adopt it with: ringfence adopt {name}");
     match context.config.existing {
         Existing::Ignore => Decision::allow(Reason::NotAdopted),
         Existing::Warn => Decision::allow(Reason::NotAdopted)
-            .warn(format!("namespace {name} has no deny-all network baseline; {how}")),
+            .warn(format!("namespace {name:?} has no deny-all network baseline; {how}")),
         Existing::Reject => Decision::deny(
             Reason::BaselineMissing,
             format!(
-                "namespace {name} has no deny-all baseline, and this cluster refuses to change such namespaces; {how}"
+                "changing namespace {name:?} is refused: it has no deny-all baseline, so every pod in it can reach, and be \
+                 reached from, the whole cluster, and this cluster refuses to change such namespaces; {how}"
             ),
         ),
     }
@@ -189,7 +196,8 @@ fn labels(name: &str, new: &Isolation, context: &Context<'_>) -> Option<Decision
         && Mode::parse(mode).is_none()
     {
         let message = format!(
-            "the label {MODE} of namespace {name} is {mode:?}, which is no mode; choose enforce, warn, audit or exempt"
+            "the label {MODE} of namespace {name} is {mode:?}, which is no mode, so nothing would say whether its pods \
+             are isolated; choose enforce, warn, audit or exempt"
         );
         return Some(Decision::deny(Reason::ModeInvalid, message));
     }

@@ -1,10 +1,13 @@
 //! Asks of every set of pod labels what the union lets through, and gives each hole its class, its policies and a pod.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::union::{Union, Wide, own_namespace};
 use super::{Hole, Kind};
 use crate::policy::coverage::pod_boxes;
 use crate::policy::ports::{self, Ports};
-use crate::policy::space::{Budget, Capped, Found, Outlook, Set, Space};
+use crate::policy::selectors::Labels;
+use crate::policy::space::{Budget, Capped, Found, Outlook, Prefer, Set, Space};
 use crate::policy::{Direction, NetworkPolicy};
 
 /// What is asked of a set of policies. Each answer can only go from no to yes as policies are added.
@@ -41,13 +44,31 @@ impl Question {
             }
         }
     }
+
+    /// Adds the policies that can make a difference to the answer.
+    fn relevant(self, union: &Union<'_>, to: &mut Set) {
+        let mut add = |wides: &[Wide], group| wides.iter().for_each(|wide| to.union_with(union.helpers(*wide, group)));
+        match self {
+            Self::Never => {}
+            Self::All => add(&Wide::ALL, None),
+            Self::AllPorts(wide) => add(&[wide], None),
+            Self::Group(wide, group) => add(&[wide], Some(group)),
+            Self::AnyOnGroup(group) => add(&Wide::ALL, Some(group)),
+        }
+    }
 }
 
 struct Classifier<'a> {
     policies: Vec<&'a NetworkPolicy>,
+    /// The policies of each side that select some pod.
     before: Set,
     after: Set,
     union: Union<'a>,
+    /// The pods that the policies can tell apart.
+    pods: Result<Space<'a>, Capped>,
+    budget: Budget,
+    /// What the naming of policies may take: it must leave no less for the verdict.
+    naming: Budget,
     capped: bool,
 }
 
@@ -58,24 +79,37 @@ pub(super) fn opened(
     direction: Direction,
 ) -> (Vec<Hole>, bool) {
     let own = own_namespace(namespace);
-    let policies: Vec<&NetworkPolicy> = before
-        .iter()
-        .chain(after)
-        .copied()
-        .filter(|policy| policy.spec.rules(direction).is_some_and(|rules| !rules.is_empty()))
-        .collect();
-    let first_after =
-        before.iter().filter(|policy| policy.spec.rules(direction).is_some_and(|rules| !rules.is_empty())).count();
+    // A policy that stays as it is has one place on both sides.
+    let mut policies: Vec<&NetworkPolicy> = Vec::new();
+    let mut place: HashMap<*const NetworkPolicy, usize> = HashMap::new();
+    let [before, after] = [before, after].map(|side| {
+        let with_rules = side.iter().filter(|p| p.spec.rules(direction).is_some_and(|rules| !rules.is_empty()));
+        let indices: Vec<usize> = with_rules
+            .map(|policy| {
+                *place.entry(std::ptr::from_ref(*policy)).or_insert_with(|| {
+                    policies.push(policy);
+                    policies.len() - 1
+                })
+            })
+            .collect();
+        indices
+    });
     let union = Union::new(&policies, &own, direction);
     if union.is_narrow() {
         return (Vec::new(), false);
     }
-    let mut set_before = Set::with_capacity(policies.len());
-    set_before.insert_range(..first_after);
-    let mut set_after = Set::with_capacity(policies.len());
-    set_after.insert_range(first_after..);
+    let mut budget = Budget::new();
+    let pods = Space::new(&pod_boxes(&policies), &mut budget);
+    let [before, after] = [before, after].map(|indices| {
+        let mut set = Set::with_capacity(policies.len());
+        set.extend(indices);
+        if let Ok(space) = &pods {
+            set.intersect_with(space.satisfiable());
+        }
+        set
+    });
     let capped = union.capped;
-    Classifier { policies, before: set_before, after: set_after, union, capped }.classify()
+    Classifier { policies, before, after, union, pods, budget, naming: Budget::aside(), capped }.classify()
 }
 
 impl Classifier<'_> {
@@ -101,52 +135,53 @@ impl Classifier<'_> {
         (holes, self.capped)
     }
 
-    /// Ports that are open to a wide peer for which not all ports are.
+    /// Ports that are open to a wide peer for which not all ports are. What concerns every pod becomes one hole; what
+    /// concerns some becomes one for each pod and set of policies.
     fn ports(&mut self) -> Vec<Hole> {
-        let mut found: Vec<(Hole, Vec<Ports>)> = Vec::new();
+        let mut place: HashMap<Option<(Vec<String>, Option<Labels>)>, usize> = HashMap::new();
+        let mut found: Vec<(Hole, BTreeSet<String>, Vec<Ports>)> = Vec::new();
         for group in 0..self.union.groups() {
             let questions = Wide::ALL.map(|wide| (Question::Group(wide, group), Question::AllPorts(wide)));
-            let ports = self.union.ports(group).to_vec();
-            if let Some(hole) = self.hole(Kind::Ports, &questions, Question::AnyOnGroup(group)) {
-                match found.iter_mut().find(|(other, _)| {
-                    hole.some == other.some
-                        && (!hole.some || (hole.policies == other.policies && hole.witness == other.witness))
-                }) {
-                    Some((other, all)) => {
-                        all.extend(ports);
-                        other.policies.extend(hole.policies);
-                        other.policies.sort();
-                        other.policies.dedup();
-                    }
-                    None => found.push((hole, ports)),
-                }
-            }
+            let Some(hole) = self.hole(Kind::Ports, &questions, Question::AnyOnGroup(group)) else {
+                continue;
+            };
+            let key = hole.some.then(|| (hole.policies.clone(), hole.witness.clone()));
+            let at = *place.entry(key).or_insert_with(|| {
+                found.push((hole.clone(), BTreeSet::new(), Vec::new()));
+                found.len() - 1
+            });
+            found[at].1.extend(hole.policies);
+            found[at].2.extend_from_slice(self.union.ports(group));
         }
-        found.into_iter().map(|(hole, all)| Hole { ports: Some(ports::merge(all)), ..hole }).collect()
+        found
+            .into_iter()
+            .map(|(hole, policies, all)| Hole {
+                ports: Some(ports::merge(all)),
+                policies: policies.into_iter().collect(),
+                ..hole
+            })
+            .collect()
     }
 
     /// A hole, where some pod has one of `questions` answered yes by `after`, and neither its swallowing question by
     /// `after` nor itself by `before`.
     fn hole(&mut self, kind: Kind, questions: &[(Question, Question)], for_all: Question) -> Option<Hole> {
         let mut found = None;
-        let mut culprit = for_all;
         for &(question, swallowed_by) in questions {
             match self.search(Some(question), &[swallowed_by], Some(question)) {
                 Ok(None) => {}
                 Ok(Some(labels)) => {
-                    found = Some(Some(labels));
-                    culprit = question;
+                    found = Some((question, Some(labels)));
                     break;
                 }
                 Err(Capped) => {
                     self.capped = true;
-                    found = Some(None);
-                    culprit = question;
+                    found = Some((question, None));
                     break;
                 }
             }
         }
-        let found = found?;
+        let (culprit, found) = found?;
         // Past the cap the graver class is assumed: that every pod is concerned.
         let some = if let Ok(other) = self.search(None, &[for_all], None) {
             other.is_some()
@@ -167,75 +202,93 @@ impl Classifier<'_> {
         no: &[Question],
         not_before: Option<Question>,
     ) -> Result<Option<Found>, Capped> {
-        let mut budget = Budget::new();
-        let (before, after, union) = (&self.before, &self.after, &mut self.union);
+        let Self { before, after, union, pods, budget, .. } = self;
         // What even all policies together do not let through, no pod's do: this answers most questions.
         if let Some(question) = yes
-            && !question.ask(union, after, &mut budget)?
+            && !question.ask(union, after, budget)?
         {
             return Ok(None);
         }
-        let space = Space::new(&pod_boxes(&self.policies), &mut budget)?;
-        let mut all = Set::with_capacity(self.policies.len());
-        all.insert_range(..);
-        space.find(&all, &mut budget, &mut |certain, possible, budget| {
-            let only = |set: &Set, part: &Set| {
-                let mut set = set.clone();
-                set.intersect_with(part);
-                set
-            };
-            let (certain_after, possible_after) = (only(certain, after), only(possible, after));
-            let mut any_no = |after_set: &Set, before_set: &Set, budget: &mut Budget| -> Result<bool, Capped> {
-                for question in no {
-                    if question.ask(union, after_set, budget)? {
-                        return Ok(true);
-                    }
-                }
-                match not_before {
-                    Some(question) => question.ask(union, before_set, budget),
-                    None => Ok(false),
-                }
-            };
-            if any_no(&certain_after, &only(certain, before), budget)? {
-                return Ok(Outlook::Never);
+        let mut relevant = Set::with_capacity(self.policies.len());
+        let mut spoilers: Vec<(Question, &Set)> = Vec::with_capacity(no.len() + 1);
+        for (question, side) in
+            no.iter().map(|question| (*question, &*after)).chain(not_before.map(|question| (question, &*before)))
+        {
+            if question.ask(union, side, budget)? {
+                question.relevant(union, &mut relevant);
+                spoilers.push((question, side));
             }
-            let spoilt = any_no(&possible_after, &only(possible, before), budget)?;
+        }
+        if let Some(question) = yes {
+            question.relevant(union, &mut relevant);
+        }
+        let prefer = match (yes, spoilers.as_slice()) {
+            (None, _) => Prefer::Fewer,
+            (Some(_), []) => Prefer::More,
+            _ => Prefer::Neither,
+        };
+        let words = relevant.len().div_ceil(64);
+        let pods = pods.as_ref().map_err(|capped| *capped)?;
+        pods.find(&relevant, prefer, budget, &mut |certain, possible, budget| {
+            let mut ask = |question: Question, set: &Set, side: &Set, budget: &mut Budget| {
+                budget.spend(4 + words)?;
+                let mut set = set.clone();
+                set.intersect_with(side);
+                question.ask(union, &set, budget)
+            };
+            let mut spoilt = false;
+            for &(question, side) in &spoilers {
+                if ask(question, certain, side, budget)? {
+                    return Ok(Outlook::Never);
+                }
+                spoilt = spoilt || ask(question, possible, side, budget)?;
+            }
             let Some(question) = yes else {
                 return Ok(if spoilt { Outlook::Open } else { Outlook::Always });
             };
-            if !question.ask(union, &possible_after, budget)? {
+            if !ask(question, possible, after, budget)? {
                 return Ok(Outlook::Never);
             }
-            Ok(if !spoilt && question.ask(union, &certain_after, budget)? { Outlook::Always } else { Outlook::Open })
+            Ok(if !spoilt && ask(question, certain, after, budget)? { Outlook::Always } else { Outlook::Open })
         })
     }
 
-    /// The policies to name: each that opens the hole by itself, else a smallest set that does so together.
+    /// The policies to name: each that opens the hole by itself, else a smallest set that does so together. Where that
+    /// is not known, all that could have a part in it.
     fn culprits(&mut self, question: Question, found: Option<&Found>) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        let mut budget = Budget::new();
-        for index in self.after.ones().collect::<Vec<_>>() {
-            let mut alone = Set::with_capacity(self.policies.len());
-            alone.insert(index);
-            if let Ok(true) = question.ask(&mut self.union, &alone, &mut budget) {
-                names.push(self.policies[index].name.clone());
-            }
-        }
-        if names.is_empty() {
-            let mut together = self.after.clone();
-            if let Some(found) = found {
-                together.intersect_with(&found.possible);
-            }
-            for index in together.clone().ones() {
-                together.remove(index);
-                if !matches!(question.ask(&mut self.union, &together, &mut budget), Ok(true)) {
-                    together.insert(index);
-                }
-            }
-            names = together.ones().map(|index| self.policies[index].name.clone()).collect();
-        }
+        let mut together = Set::with_capacity(self.policies.len());
+        question.relevant(&self.union, &mut together);
+        together.intersect_with(&self.after);
+        let named = match found {
+            Some(found) => self.smallest(question, &together, found).unwrap_or(together),
+            None => together,
+        };
+        let mut names: Vec<String> = named.ones().map(|index| self.policies[index].name.clone()).collect();
         names.sort();
         names.dedup();
         names
+    }
+
+    fn smallest(&mut self, question: Question, among: &Set, found: &Found) -> Result<Set, Capped> {
+        let mut named = Set::with_capacity(self.policies.len());
+        let mut alone = named.clone();
+        for index in among.ones() {
+            alone.insert(index);
+            if question.ask(&mut self.union, &alone, &mut self.naming)? {
+                named.insert(index);
+            }
+            alone.remove(index);
+        }
+        if named.is_clear() {
+            named.clone_from(among);
+            named.intersect_with(&found.possible);
+            for index in named.clone().ones() {
+                named.remove(index);
+                if !question.ask(&mut self.union, &named, &mut self.naming)? {
+                    named.insert(index);
+                }
+            }
+        }
+        Ok(named)
     }
 }

@@ -1,6 +1,7 @@
 //! What a set of policies together lets through: which wide peers, on which ports.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::policy::cidr::{self, Family};
 use crate::policy::ports::{self, Ports, Protocol};
@@ -20,45 +21,59 @@ pub(super) enum Wide {
 }
 
 impl Wide {
-    pub(super) const ALL: [Self; 3] = [Self::Cluster, Self::V4, Self::V6];
+    /// All three, the one that may take a search last.
+    pub(super) const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Cluster];
 }
 
-/// What one rule lets through on the ports of its group.
-struct Contribution<'a> {
+/// What one rule lets through on its ports.
+struct Contribution {
     policy: usize,
     any: bool,
-    pods: Vec<Box<'a>>,
+    /// Which of the union's boxes are this rule's.
+    boxes: Range<usize>,
+    /// Whether one of these boxes is every pod, and whether one admits a pod whose labels nobody mentions.
+    every_pod: bool,
+    unmentioned: bool,
     v4: Vec<cidr::Range>,
     v6: Vec<cidr::Range>,
 }
 
 /// Ports that no rule can tell apart, with the rules that allow them.
-struct Group<'a> {
+struct Group {
     ports: Vec<Ports>,
-    contributions: Vec<Contribution<'a>>,
+    /// The rules that allow these ports and not all ports: those are [`Union::on_all_ports`].
+    rules: Vec<usize>,
     /// For each kind of wide peer, the policies that could help to let it through.
     helpers: [Set; 3],
 }
 
 /// The union of what policies allow in one direction.
 pub(super) struct Union<'a> {
-    groups: Vec<Group<'a>>,
-    memo: HashMap<(Wide, usize, Set), bool>,
+    contributions: Vec<Contribution>,
+    on_all_ports: Vec<usize>,
+    groups: Vec<Group>,
+    /// For each kind of wide peer, the policies that could help to let it through on any ports.
+    helpers: [Set; 3],
+    boxes: Vec<Box<'a>>,
+    /// The space of the boxes, once it was needed.
+    peers: Option<Result<Space<'a>, Capped>>,
+    /// Answers by kind of peer, group (or all ports), and the policies that help.
+    memo: HashMap<(Wide, Option<usize>, Set), bool>,
     /// Whether ports were not told apart because there are too many: all of them then count as open to every rule.
     pub(super) capped: bool,
 }
 
-/// How many entries of `ports` times classes of ports are looked at. Past it ports are not told apart: a thousand
-/// entries that name a thousand distinct ports still are.
-const PORT_WORK: usize = 4_000_000;
+/// How many pairs of a rule and a class of ports that it allows are looked at. Past it ports are not told apart.
+const PORT_WORK: usize = 100_000;
 
 /// The peers of policies that name no namespace: their own.
 pub(super) fn own_namespace(namespace: &str) -> KeySet {
     KeySet::one_of([namespace.to_owned()])
 }
 
-fn contribution<'a>(policy: usize, rule: &'a Rule, own: &'a KeySet) -> Contribution<'a> {
-    let mut made = Contribution { policy, any: rule.peers.is_none(), pods: Vec::new(), v4: Vec::new(), v6: Vec::new() };
+fn contribution<'a>(policy: usize, rule: &'a Rule, own: &'a KeySet, boxes: &mut Vec<Box<'a>>) -> Contribution {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    let first = boxes.len();
     for peer in rule.peers.iter().flatten() {
         match peer {
             Peer::Pods { namespaces, pods } => {
@@ -67,21 +82,77 @@ fn contribution<'a>(policy: usize, rule: &'a Rule, own: &'a KeySet) -> Contribut
                     None => vec![(Owner::Namespace, NAMESPACE_NAME_LABEL, own)],
                 };
                 selector.extend(pods.iter().flat_map(Selector::keys).map(|(key, set)| (Owner::Pod, key, set)));
-                made.pods.push(selector);
+                boxes.push(selector);
             }
             Peer::Block { cidr: block, except } => match cidr::family(block) {
-                Family::V4 => made.v4.extend(cidr::remaining(block, except)),
-                Family::V6 => made.v6.extend(cidr::remaining(block, except)),
+                Family::V4 => v4.extend(cidr::remaining(block, except)),
+                Family::V6 => v6.extend(cidr::remaining(block, except)),
             },
         }
     }
-    made
+    let mine = &boxes[first..];
+    Contribution {
+        policy,
+        any: rule.peers.is_none(),
+        every_pod: mine.iter().any(Vec::is_empty),
+        unmentioned: mine.iter().any(space::admits_unmentioned),
+        boxes: first..boxes.len(),
+        v4,
+        v6,
+    }
+}
+
+impl Contribution {
+    /// Whether it could help to let a wide peer through. Pods that nobody names are let through by nobody unless by a
+    /// selector that admits what nobody mentions; the other selectors then matter too.
+    fn helps(&self, wide: Wide) -> bool {
+        self.any
+            || match wide {
+                Wide::Cluster => !self.boxes.is_empty(),
+                Wide::V4 => !self.v4.is_empty(),
+                Wide::V6 => !self.v6.is_empty(),
+            }
+    }
+}
+
+/// For each class of ports, the rules that allow it and not all ports; `None` past [`PORT_WORK`].
+fn rules_of_classes(rules: &[(usize, &Rule)], classes: &[Ports]) -> Option<Vec<Vec<usize>>> {
+    let mut allowed: Vec<Vec<usize>> = vec![Vec::new(); classes.len()];
+    let mut work = 0usize;
+    for (index, (_, rule)) in rules.iter().enumerate() {
+        for entry in rule.ports.iter().flatten() {
+            for class in ports::included(classes, entry).into_iter().flatten() {
+                work += 1;
+                if work > PORT_WORK {
+                    return None;
+                }
+                if allowed[class].last() != Some(&index) {
+                    allowed[class].push(index);
+                }
+            }
+        }
+    }
+    Some(allowed)
+}
+
+/// Puts classes of ports together that the same rules allow.
+fn group(classes: Vec<Ports>, allowed: Vec<Vec<usize>>) -> Vec<(Vec<usize>, Vec<Ports>)> {
+    let mut place: HashMap<Vec<usize>, usize> = HashMap::new();
+    let mut grouped: Vec<(Vec<usize>, Vec<Ports>)> = Vec::new();
+    for (class, rules) in classes.into_iter().zip(allowed) {
+        if let Some(&at) = place.get(&rules) {
+            grouped[at].1.push(class);
+        } else {
+            place.insert(rules.clone(), grouped.len());
+            grouped.push((rules, vec![class]));
+        }
+    }
+    grouped
 }
 
 impl<'a> Union<'a> {
     /// The union of these policies. None are left out: which ones count is asked with each question.
     pub(super) fn new(policies: &[&'a NetworkPolicy], own: &'a KeySet, direction: Direction) -> Self {
-        let every: Vec<Ports> = Protocol::ALL.into_iter().map(Ports::every).collect();
         let rules: Vec<(usize, &'a Rule)> = policies
             .iter()
             .enumerate()
@@ -89,48 +160,41 @@ impl<'a> Union<'a> {
                 policy.spec.rules(direction).into_iter().flatten().map(move |rule| (index, rule))
             })
             .collect();
-        let entries: usize = rules.iter().map(|(_, rule)| rule.ports.as_ref().map_or(1, Vec::len)).sum();
-        let mut classes = ports::classes(rules.iter().flat_map(|(_, rule)| rule.ports.iter().flatten()));
-        let capped = entries.saturating_mul(classes.len()) > PORT_WORK;
-        if capped {
-            classes.clone_from(&every);
-        }
-        let mut grouped: Vec<(Vec<usize>, Vec<Ports>)> = Vec::new();
-        let mut place: HashMap<Vec<usize>, usize> = HashMap::new();
-        for class in classes {
-            let active: Vec<usize> = rules
-                .iter()
-                .enumerate()
-                .filter(|(_, (_, rule))| {
-                    capped || rule.ports.as_ref().is_none_or(|ports| ports.iter().any(|entry| entry.includes(&class)))
-                })
-                .map(|(index, _)| index)
-                .collect();
-            let at = *place.entry(active.clone()).or_insert_with(|| {
-                grouped.push((active, Vec::new()));
-                grouped.len() - 1
-            });
-            grouped[at].1.push(class);
-        }
+        let mut boxes = Vec::new();
+        let contributions: Vec<Contribution> =
+            rules.iter().map(|(policy, rule)| contribution(*policy, rule, own, &mut boxes)).collect();
+        let classes = ports::classes(rules.iter().flat_map(|(_, rule)| rule.ports.iter().flatten()));
+        let of_classes = rules_of_classes(&rules, &classes);
+        let capped = of_classes.is_none();
+        let (grouped, on_all_ports): (_, Vec<usize>) = match of_classes {
+            Some(allowed) => {
+                let on_all_ports = (0..rules.len()).filter(|&index| rules[index].1.ports.is_none()).collect();
+                (group(classes, allowed), on_all_ports)
+            }
+            None => {
+                (vec![(Vec::new(), Protocol::ALL.into_iter().map(Ports::every).collect())], (0..rules.len()).collect())
+            }
+        };
+        let help = |helpers: &mut [Set; 3], indices: &[usize]| {
+            for contribution in indices.iter().map(|&index| &contributions[index]) {
+                for wide in Wide::ALL.into_iter().filter(|wide| contribution.helps(*wide)) {
+                    helpers[wide as usize].insert(contribution.policy);
+                }
+            }
+        };
+        let mut always = Wide::ALL.map(|_| Set::with_capacity(policies.len()));
+        help(&mut always, &on_all_ports);
+        let mut helpers = always.clone();
         let groups = grouped
             .into_iter()
-            .map(|(active, ports)| {
-                let contributions: Vec<_> = active
-                    .into_iter()
-                    .map(|index| {
-                        let (policy, rule) = rules[index];
-                        contribution(policy, rule, own)
-                    })
-                    .collect();
-                let helpers = Wide::ALL.map(|wide| {
-                    let mut set = Set::with_capacity(policies.len());
-                    set.extend(contributions.iter().filter(|c| c.any || c.helps(wide)).map(|c| c.policy));
-                    set
-                });
-                Group { ports, contributions, helpers }
+            .map(|(rules, ports)| {
+                help(&mut helpers, &rules);
+                let mut here = always.clone();
+                help(&mut here, &rules);
+                Group { ports, rules, helpers: here }
             })
             .collect();
-        Self { groups, memo: HashMap::new(), capped }
+        Self { contributions, on_all_ports, groups, helpers, boxes, peers: None, memo: HashMap::new(), capped }
     }
 
     /// How many groups of ports there are.
@@ -143,14 +207,15 @@ impl<'a> Union<'a> {
         &self.groups[group].ports
     }
 
+    /// The policies that could help to let a wide peer through on the ports of a group, or on any.
+    pub(super) fn helpers(&self, wide: Wide, group: Option<usize>) -> &Set {
+        let helpers = group.map_or(&self.helpers, |group| &self.groups[group].helpers);
+        &helpers[wide as usize]
+    }
+
     /// Whether nothing here can let any wide peer through, so that there is nothing to ask.
     pub(super) fn is_narrow(&self) -> bool {
-        self.groups.iter().all(|group| {
-            group
-                .contributions
-                .iter()
-                .all(|c| !c.any && c.v4.is_empty() && c.v6.is_empty() && !c.pods.iter().any(space::admits_unmentioned))
-        })
+        self.contributions.iter().all(|c| !c.any && c.v4.is_empty() && c.v6.is_empty() && !c.unmentioned)
     }
 
     /// Whether these policies together let a wide peer through on the ports of a group.
@@ -162,21 +227,29 @@ impl<'a> Union<'a> {
         budget: &mut Budget,
     ) -> Result<bool, Capped> {
         let here = &self.groups[group];
-        let mut helping = here.helpers[wide as usize].clone();
-        helping.intersect_with(policies);
-        budget.spend(1 + here.contributions.len())?;
-        if helping.is_clear() {
+        let helpers = &here.helpers[wide as usize];
+        budget.spend(1 + helpers.len() / 256)?;
+        if helpers.is_disjoint(policies) {
             return Ok(false);
         }
-        let asked = (wide, group, helping);
+        budget.spend(8 + policies.len() / 16)?;
+        let mut helping = helpers.clone();
+        helping.intersect_with(policies);
+        let asked = (wide, Some(group), helping);
         if let Some(known) = self.memo.get(&asked) {
             return Ok(*known);
         }
-        let counted: Vec<&Contribution<'_>> =
-            here.contributions.iter().filter(|c| asked.2.contains(c.policy)).collect();
+        budget.spend(self.on_all_ports.len() + here.rules.len())?;
+        let counted: Vec<&Contribution> = self
+            .on_all_ports
+            .iter()
+            .chain(&here.rules)
+            .map(|&index| &self.contributions[index])
+            .filter(|c| asked.2.contains(c.policy))
+            .collect();
         let answer = counted.iter().any(|c| c.any)
             || match wide {
-                Wide::Cluster => every_pod(&counted, budget)?,
+                Wide::Cluster => every_pod(&counted, &self.boxes, &mut self.peers, budget)?,
                 Wide::V4 => every_address(&counted, |c| &c.v4, Family::V4, budget)?,
                 Wide::V6 => every_address(&counted, |c| &c.v6, Family::V6, budget)?,
             };
@@ -191,49 +264,61 @@ impl<'a> Union<'a> {
         policies: &Set,
         budget: &mut Budget,
     ) -> Result<bool, Capped> {
+        let helpers = &self.helpers[wide as usize];
+        budget.spend(1 + helpers.len() / 256)?;
+        if helpers.is_disjoint(policies) {
+            return Ok(false);
+        }
+        budget.spend(8 + policies.len() / 16)?;
+        let mut helping = helpers.clone();
+        helping.intersect_with(policies);
+        let asked = (wide, None, helping);
+        if let Some(known) = self.memo.get(&asked) {
+            return Ok(*known);
+        }
+        let mut answer = true;
         for group in 0..self.groups.len() {
+            budget.spend(1)?;
             // A group of names only adds nothing to the numbers, which are all ports.
             let numbers = self.groups[group].ports.iter().any(|ports| matches!(ports, Ports::Range(..)));
             if numbers && !self.lets_through(wide, group, policies, budget)? {
-                return Ok(false);
+                answer = false;
+                break;
             }
         }
-        Ok(true)
+        self.memo.insert(asked, answer);
+        Ok(answer)
     }
 }
 
-impl Contribution<'_> {
-    fn helps(&self, wide: Wide) -> bool {
-        match wide {
-            Wide::Cluster => !self.pods.is_empty(),
-            Wide::V4 => !self.v4.is_empty(),
-            Wide::V6 => !self.v6.is_empty(),
-        }
-    }
-}
-
-fn every_pod(counted: &[&Contribution<'_>], budget: &mut Budget) -> Result<bool, Capped> {
-    let boxes: Vec<Box<'_>> = counted.iter().flat_map(|c| c.pods.iter().cloned()).collect();
-    if boxes.iter().any(Vec::is_empty) {
+fn every_pod<'a>(
+    counted: &[&Contribution],
+    boxes: &[Box<'a>],
+    peers: &mut Option<Result<Space<'a>, Capped>>,
+    budget: &mut Budget,
+) -> Result<bool, Capped> {
+    if counted.iter().any(|c| c.every_pod) {
         return Ok(true);
     }
-    budget.spend(boxes.len())?;
-    if !boxes.iter().any(space::admits_unmentioned) {
+    if !counted.iter().any(|c| c.unmentioned) {
         return Ok(false);
     }
-    let space = Space::new(&boxes, budget)?;
-    let mut all = Set::with_capacity(boxes.len());
-    all.insert_range(..);
-    Ok(space.escape(&all, budget)?.is_none())
+    let space = peers.get_or_insert_with(|| Space::new(boxes, budget)).as_ref().map_err(|capped| *capped)?;
+    budget.spend(boxes.len() / 8)?;
+    let mut among = Set::with_capacity(boxes.len());
+    for c in counted {
+        among.insert_range(c.boxes.clone());
+    }
+    Ok(space.escape(&among, budget)?.is_none())
 }
 
 fn every_address(
-    counted: &[&Contribution<'_>],
-    ranges: impl for<'c> Fn(&'c Contribution<'_>) -> &'c Vec<cidr::Range>,
+    counted: &[&Contribution],
+    ranges: impl for<'c> Fn(&'c Contribution) -> &'c Vec<cidr::Range>,
     family: Family,
     budget: &mut Budget,
 ) -> Result<bool, Capped> {
+    budget.spend(4 * counted.iter().map(|c| ranges(c).len()).sum::<usize>())?;
     let ranges: Vec<cidr::Range> = counted.iter().flat_map(|c| ranges(c).iter().copied()).collect();
-    budget.spend(ranges.len() / 16)?;
     Ok(cidr::cover(ranges, family))
 }

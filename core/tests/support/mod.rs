@@ -1,0 +1,4 @@
+//! What the property tests share.
+
+pub(crate) mod generate;
+pub(crate) mod naive;

@@ -1,0 +1,4 @@
+//! Certificates: issued for development ([`dev`]), and read from a directory ([`files`]).
+
+pub mod dev;
+pub mod files;

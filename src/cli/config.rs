@@ -1,0 +1,18 @@
+//! `ringfence config`: the whole configuration in force, as a file that could be given back.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::{ConfigArg, yaml};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    print!("{}", yaml(&args.config.load()?.to_value())?);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,35 @@
+//! `ringfence render`: a profile's policies for a namespace, for GitOps and for reading.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use super::{ConfigArg, yaml};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The profile; the default one where it is left out.
+    #[arg(long)]
+    profile: Option<String>,
+    /// The namespace that the policies are for.
+    #[arg(long, short)]
+    namespace: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let config = args.config.load()?;
+    let name = args.profile.as_deref().unwrap_or(&config.default_profile);
+    let profile = config
+        .profiles
+        .get(name)
+        .with_context(|| format!("--profile {name:?}: no such profile; there are {}", config.profiles.names()))?;
+    for (index, policy) in profile.policies().iter().enumerate() {
+        if index > 0 {
+            println!("---");
+        }
+        print!("{}", yaml(&policy.object(&args.namespace))?);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,99 @@
+//! What an embedded cluster stores: what is admitted, and what the controller does.
+
+use ringfence_core::admission::pod;
+use ringfence_core::admission::review::{Operation, Request, Resource};
+use ringfence_core::index::{Index, Isolation};
+use ringfence_core::object::ObjectMeta;
+use ringfence_core::plan::Action;
+use ringfence_core::policy::parse::{self, Source};
+use ringfence_core::vocabulary::Mode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Cluster;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Headed<'a> {
+    #[serde(borrow)]
+    metadata: Option<ObjectMeta<'a>>,
+}
+
+/// The metadata of an object; an empty one where it can't be read, which the decision before would have refused.
+fn metadata(raw: Option<&RawValue>) -> ObjectMeta<'_> {
+    raw.and_then(|raw| serde_json::from_str::<Headed<'_>>(raw.get()).ok())
+        .and_then(|object| object.metadata)
+        .unwrap_or_default()
+}
+
+impl Cluster {
+    /// Stores what a request brings about: on an embedded cluster an allowed `/validate` that is not a dry run is taken
+    /// as stored.
+    pub fn store(&self, request: &Request<'_>) {
+        let raw = if request.operation == Operation::Delete { request.old_object } else { request.object };
+        let metadata = metadata(raw);
+        // With generateName the request has no name, and what validates has one already.
+        let name = [request.name.as_ref(), metadata.name.as_ref(), request.uid.as_ref()]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or_default();
+        let mut index = self.write();
+        match (request.resource(), request.operation) {
+            (Resource::Namespace | Resource::NamespaceSubresource, Operation::Create | Operation::Update) => {
+                let namespace = index.namespace_mut(name);
+                namespace.isolation = Isolation::of(&metadata);
+                namespace.terminating = metadata.is_deleting();
+            }
+            (Resource::Namespace, Operation::Delete) => index.remove_namespace(name),
+            (Resource::NetworkPolicy, operation) => {
+                let Some(Ok(mut policy)) = raw.map(|raw| parse::network_policy_json(raw.get(), Source::Cluster)) else {
+                    return;
+                };
+                name.clone_into(&mut policy.name);
+                if operation != Operation::Delete {
+                    index.put_policy(&request.namespace, policy);
+                } else if policy.finalizers.is_empty() {
+                    index.namespace_mut(&request.namespace).remove_policy(name);
+                } else {
+                    policy.deleting = true;
+                    index.put_policy(&request.namespace, policy);
+                }
+            }
+            (Resource::Pod | Resource::PodStatus, Operation::Create | Operation::Update) => {
+                if let Some(Ok(pod)) = raw.map(|raw| serde_json::from_str::<pod::Object<'_>>(raw.get())) {
+                    index.namespace_mut(&request.namespace).pods.insert(name.to_owned(), pod.facts());
+                }
+            }
+            (Resource::Pod, Operation::Delete) => {
+                index.namespace_mut(&request.namespace).pods.remove(name);
+            }
+            _ => {}
+        }
+    }
+
+    /// Carries out one action of the plan.
+    pub fn apply(&self, namespace: &str, action: &Action) {
+        apply(&mut self.write(), namespace, action);
+    }
+}
+
+fn apply(index: &mut Index, namespace: &str, action: &Action) {
+    let namespace = index.namespace_mut(namespace);
+    match action {
+        Action::Apply(policy) => {
+            // The objects of a profile parse: it could not have been made of them otherwise.
+            let parsed = serde_json::to_value(policy).map(|value| parse::network_policy(&value, Source::Cluster));
+            if let Ok(Ok(policy)) = parsed {
+                namespace.put_policy(policy);
+            }
+        }
+        Action::Prune(name) => namespace.remove_policy(name),
+        Action::SetIsolated(isolated) => namespace.isolation.isolated = isolated.then(|| "true".to_owned()),
+        Action::EndExemption => namespace.isolation.mode = Some(Mode::Enforce.to_string()),
+        Action::Lift(pod) => {
+            if let Some(pod) = namespace.pods.get_mut(pod) {
+                pod.held = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! One object of a manifest.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::node::{Node, Position};
+use super::scope;
+
+/// An object, with where it came from.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// The file, or `-` for standard input.
+    pub file: Arc<str>,
+    /// The document, or the item of a `List`.
+    pub node: Node,
+    /// `apiVersion`.
+    pub api_version: String,
+    /// `kind`.
+    pub kind: String,
+}
+
+impl Object {
+    pub(super) fn new(file: &Arc<str>, node: Node) -> Option<Self> {
+        let text = |key| node.get(key).and_then(Node::text).filter(|text| !text.is_empty()).map(str::to_owned);
+        let (api_version, kind) = (text("apiVersion")?, text("kind")?);
+        Some(Self { file: file.clone(), node, api_version, kind })
+    }
+
+    /// `metadata.name`; empty where there is none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.metadata("name").unwrap_or_default()
+    }
+
+    /// `metadata.namespace`, where it is stated.
+    #[must_use]
+    pub fn stated_namespace(&self) -> Option<&str> {
+        self.metadata("namespace").filter(|name| !name.is_empty())
+    }
+
+    /// The namespace that the object is in, or is; `None` for what is not in any. One that does not say takes `default`.
+    #[must_use]
+    pub fn namespace<'a>(&'a self, default: &'a str) -> Option<&'a str> {
+        if self.is("v1", "Namespace") {
+            return Some(self.name());
+        }
+        if scope::is_cluster_scoped(&self.api_version, &self.kind) {
+            return None;
+        }
+        Some(self.stated_namespace().unwrap_or(default))
+    }
+
+    /// Whether it is of this version and kind.
+    #[must_use]
+    pub fn is(&self, api_version: &str, kind: &str) -> bool {
+        self.api_version == api_version && self.kind == kind
+    }
+
+    /// Whether it is a NetworkPolicy that is judged (`networking.k8s.io/v1`; others have kinds of the same name).
+    #[must_use]
+    pub fn is_network_policy(&self) -> bool {
+        self.is("networking.k8s.io/v1", "NetworkPolicy")
+    }
+
+    /// Where a field stands.
+    #[must_use]
+    pub fn position_of(&self, path: &str) -> Position {
+        self.node.position_of(path)
+    }
+
+    /// The object without its places.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        self.node.to_value()
+    }
+
+    fn metadata(&self, key: &str) -> Option<&str> {
+        self.node.get("metadata")?.get(key)?.text()
+    }
+}

@@ -1,0 +1,133 @@
+//! Metrics, recorded once per request from what was returned. Every label's values come from enums of this program,
+//! never from a request.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use ringfence_core::admission::Webhook;
+use ringfence_core::admission::review::{Operation, Resource};
+
+use crate::cluster::Cluster;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    webhook: &'static str,
+    resource: &'static str,
+    operation: &'static str,
+    allowed: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: String,
+}
+
+/// The metrics of a process.
+pub struct Metrics {
+    registry: Registry,
+    decisions: Family<Decided, Counter>,
+    refusals: Family<Refused, Counter>,
+    seconds: Histogram,
+    namespaces: Family<InState, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("ringfence");
+        let decisions = Family::default();
+        registry.register("admission_reviews", "Reviews decided, by what came of them", decisions.clone());
+        let refusals = Family::default();
+        registry.register("http_refusals", "Calls that were answered with an error instead of a decision", refusals.clone());
+        // From 16 µs to about half a second; the API server waits for 5 s.
+        let seconds = Histogram::new((0..16).map(|power| 16e-6 * f64::from(1u32 << power)));
+        registry.register_with_unit(
+            "admission_duration",
+            "From the whole body to the response",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        let namespaces = Family::default();
+        registry.register("namespaces", "Namespaces by state", namespaces.clone());
+        Self { registry, decisions, refusals, seconds, namespaces }
+    }
+}
+
+impl Metrics {
+    /// Records a decision.
+    pub fn decided(
+        &self,
+        webhook: Webhook,
+        resource: Resource,
+        operation: Operation,
+        decision: &ringfence_core::admission::Decision,
+        took: std::time::Duration,
+    ) {
+        self.decisions
+            .get_or_create(&Decided {
+                webhook: match webhook {
+                    Webhook::Mutate => "mutate",
+                    Webhook::Validate => "validate",
+                },
+                resource: match resource {
+                    Resource::Namespace => "namespace",
+                    Resource::NamespaceSubresource => "namespace_subresource",
+                    Resource::NetworkPolicy => "networkpolicy",
+                    Resource::Pod => "pod",
+                    Resource::PodStatus => "pod_status",
+                    Resource::Workload => "workload",
+                    Resource::Vendor => "vendor_policy",
+                    Resource::Other => "other",
+                },
+                operation: match operation {
+                    Operation::Create => "create",
+                    Operation::Update => "update",
+                    Operation::Delete => "delete",
+                    Operation::Connect => "connect",
+                },
+                allowed: if decision.allowed { "true" } else { "false" },
+                reason: decision.reason.as_str(),
+            })
+            .inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Records a call that got an error.
+    pub fn refused(&self, code: u16) {
+        self.refusals.get_or_create(&Refused { code }).inc();
+    }
+
+    /// All metrics as text (OpenMetrics 1.0).
+    ///
+    /// # Errors
+    /// Where a metric can't be written as text.
+    pub fn encode(&self, cluster: &Arc<Cluster>) -> Result<String, std::fmt::Error> {
+        use ringfence_core::index::State;
+        let now = jiff::Timestamp::now();
+        let states: Vec<State> = cluster
+            .namespaces()
+            .iter()
+            .filter_map(|ns| Some(ns.state(cluster.config(), ns.profile(cluster.config())?, now)))
+            .collect();
+        for state in
+            [State::Isolated, State::Weakened, State::Pending, State::Exposed, State::Exempt, State::Excluded]
+        {
+            let count = states.iter().filter(|other| **other == state).count();
+            let label = InState { state: format!("{state:?}").to_lowercase() };
+            self.namespaces.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

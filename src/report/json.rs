@@ -1,0 +1,121 @@
+//! The report as JSON. Its form is stable; `version` changes if it does not stay.
+
+use ringfence_core::index::State;
+use ringfence_core::policy::coverage::Coverage;
+use ringfence_core::policy::holes::{Hole, Kind};
+use ringfence_core::policy::selectors::Labels;
+use ringfence_core::policy::verdict::Side;
+use serde::Serialize;
+
+use super::{Finding, Judged, Report};
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    capped: bool,
+    namespaces: Vec<NamespaceOut<'a>>,
+    findings: Vec<FindingOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct NamespaceOut<'a> {
+    name: &'a str,
+    state: State,
+    profile: &'a str,
+    ingress: SideOut<'a>,
+    egress: SideOut<'a>,
+}
+
+#[derive(Serialize)]
+struct SideOut<'a> {
+    coverage: &'static str,
+    witness: Option<&'a Labels>,
+    holes: Vec<HoleOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct HoleOut<'a> {
+    kind: Kind,
+    some: bool,
+    policies: &'a [String],
+    witness: Option<&'a Labels>,
+    ports: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct FindingOut<'a> {
+    id: &'a str,
+    severity: &'a str,
+    object: ObjectOut<'a>,
+    path: &'a str,
+    message: &'a str,
+    fix: &'a str,
+    file: &'a str,
+    line: u64,
+    column: u64,
+}
+
+#[derive(Serialize)]
+struct ObjectOut<'a> {
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+/// Writes the report.
+///
+/// # Errors
+/// Where serde can't write it, which no report is known to bring about.
+pub fn render(report: &Report) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Document {
+        version: VERSION,
+        capped: report.namespaces.iter().any(|namespace| namespace.verdict.capped),
+        namespaces: report.namespaces.iter().map(namespace).collect(),
+        findings: report.findings.iter().map(finding).collect(),
+    })
+}
+
+fn namespace(judged: &Judged) -> NamespaceOut<'_> {
+    NamespaceOut {
+        name: &judged.name,
+        state: judged.state,
+        profile: &judged.profile,
+        ingress: side(&judged.verdict.ingress),
+        egress: side(&judged.verdict.egress),
+    }
+}
+
+fn side(side: &Side) -> SideOut<'_> {
+    let (coverage, witness) = match &side.coverage {
+        Coverage::Complete => ("complete", None),
+        Coverage::Partial(witness) => ("partial", witness.as_ref()),
+        Coverage::Absent => ("absent", None),
+    };
+    SideOut { coverage, witness, holes: side.holes.iter().map(hole).collect() }
+}
+
+fn hole(hole: &Hole) -> HoleOut<'_> {
+    HoleOut {
+        kind: hole.kind,
+        some: hole.some,
+        policies: &hole.policies,
+        witness: hole.witness.as_ref(),
+        ports: hole.ports.as_ref().map(|ports| ports.iter().map(ToString::to_string).collect()),
+    }
+}
+
+fn finding(finding: &Finding) -> FindingOut<'_> {
+    FindingOut {
+        id: finding.id,
+        severity: finding.severity,
+        object: ObjectOut { kind: &finding.kind, namespace: &finding.namespace, name: &finding.name },
+        path: &finding.path,
+        message: &finding.message,
+        fix: &finding.fix,
+        file: &finding.file,
+        line: finding.at.line,
+        column: finding.at.column,
+    }
+}

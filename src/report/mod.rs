@@ -1,0 +1,66 @@
+//! What `check` found, in one file per format.
+
+pub mod json;
+pub mod text;
+
+use ringfence_core::index::State;
+use ringfence_core::policy::verdict::Verdict;
+
+use crate::manifests::Position;
+
+/// What was found out about a set of manifests.
+#[derive(Debug)]
+pub struct Report {
+    /// Every namespace, by name.
+    pub namespaces: Vec<Judged>,
+    /// What is wrong, and how to mend it.
+    pub findings: Vec<Finding>,
+}
+
+/// One namespace.
+#[derive(Debug)]
+pub struct Judged {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// The profile that it was judged by.
+    pub profile: String,
+    /// What its policies do.
+    pub verdict: Verdict,
+}
+
+/// Something that is wrong.
+#[derive(Debug)]
+pub struct Finding {
+    /// The stable id of the lint.
+    pub id: &'static str,
+    /// `info`, `warning`, `medium`, `high` or `error`.
+    pub severity: &'static str,
+    /// The kind of the object that it is about.
+    pub kind: String,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+    /// The path of the field; empty where it is about the object as a whole.
+    pub path: String,
+    /// The effect, in terms of traffic.
+    pub message: String,
+    /// What to do.
+    pub fix: String,
+    /// The file, or `-` for standard input.
+    pub file: String,
+    /// Where in it.
+    pub at: Position,
+}
+
+impl Report {
+    /// Whether every namespace is isolated, exempt or excluded.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.namespaces
+            .iter()
+            .all(|namespace| matches!(namespace.state, State::Isolated | State::Exempt | State::Excluded))
+    }
+}

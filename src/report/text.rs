@@ -1,0 +1,65 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use ringfence_core::index::State;
+use ringfence_core::policy::coverage::Coverage;
+use ringfence_core::policy::{Direction, explain};
+
+use super::Report;
+
+/// Writes the report, a paragraph per namespace.
+#[must_use]
+pub fn render(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a String can't fail.
+    let mut line = |text_line: std::fmt::Arguments<'_>| {
+        let _ = writeln!(text, "{text_line}");
+    };
+    for namespace in &report.namespaces {
+        line(format_args!("{}  {}  (profile {})", namespace.name, state(namespace.state), namespace.profile));
+        if namespace.state == State::Excluded {
+            continue;
+        }
+        for direction in Direction::BOTH {
+            let side = namespace.verdict.side(direction);
+            match (&side.coverage, explain::gap(direction, &side.coverage)) {
+                (Coverage::Complete, _) | (_, None) => line(format_args!("  {direction}: every pod is isolated")),
+                (_, Some(gap)) => line(format_args!("  {direction}: NOT ISOLATED: {gap}")),
+            }
+            for hole in &side.holes {
+                line(format_args!("  {}", explain::hole(direction, hole)));
+            }
+        }
+        if namespace.verdict.capped {
+            line(format_args!("  capped: the selectors are too entangled to judge exactly, so the worse was assumed"));
+        }
+    }
+    for finding in &report.findings {
+        line(format_args!(
+            "\n{}[{}]: {}\n  --> {}:{}\n  fix: {}",
+            finding.severity, finding.id, finding.message, finding.file, finding.at, finding.fix
+        ));
+    }
+    let passed = report
+        .namespaces
+        .iter()
+        .filter(|ns| matches!(ns.state, State::Isolated | State::Exempt | State::Excluded))
+        .count();
+    line(format_args!(
+        "\n{passed} of {} namespaces isolated, exempt or excluded",
+        report.namespaces.len()
+    ));
+    text
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Isolated => "isolated",
+        State::Weakened => "WEAKENED",
+        State::Pending => "PENDING",
+        State::Exposed => "EXPOSED",
+        State::Exempt => "exempt",
+        State::Excluded => "excluded",
+    }
+}

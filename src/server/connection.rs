@@ -1,0 +1,171 @@
+//! What is known of a connection beyond what hyper hands on: whether a request came with two lengths.
+//!
+//! A request with both `Content-Length` and `Transfer-Encoding` may end elsewhere for a proxy than for us (request
+//! smuggling, RFC 9112 section 6.1). hyper prefers the one, drops the other and closes the connection afterwards; we
+//! want such a request refused, so the heads of requests are watched as they are read.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A connection, as its requests see it. The place among the connections is given back with the last copy.
+#[derive(Clone)]
+pub(super) struct Connection {
+    two_lengths: Arc<AtomicBool>,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
+        Self { two_lengths: Arc::default(), _place: Arc::new(place) }
+    }
+
+    /// Whether a request on it came with two lengths.
+    pub(super) fn has_two_lengths(&self) -> bool {
+        self.two_lengths.load(Ordering::Relaxed)
+    }
+}
+
+/// A stream whose requests' heads are watched.
+pub(super) struct Watched<T> {
+    inner: T,
+    connection: Connection,
+    heads: Heads,
+}
+
+impl<T> Watched<T> {
+    pub(super) fn new(inner: T, connection: Connection) -> Self {
+        Self { inner, connection, heads: Heads::default() }
+    }
+}
+
+/// Where in the requests on a connection the bytes are.
+#[derive(Debug, Default)]
+struct Heads {
+    /// The line of a head that is being read.
+    line: Vec<u8>,
+    length: Option<u64>,
+    chunked: bool,
+    /// How much of a body is still to come.
+    body: u64,
+    /// Whether the rest is not looked at: a body without a length of its own is the last thing on its connection.
+    done: bool,
+}
+
+/// Of a longer line, the beginning is enough.
+const LINE: usize = 64;
+
+impl Heads {
+    /// Takes in what was read, and says whether some head has two lengths.
+    fn read(&mut self, mut bytes: &[u8]) -> bool {
+        while !self.done && !bytes.is_empty() {
+            if self.body > 0 {
+                let skipped = usize::try_from(self.body).unwrap_or(usize::MAX).min(bytes.len());
+                self.body -= skipped as u64;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            let (line, rest, ended) = match bytes.iter().position(|byte| *byte == b'\n') {
+                Some(end) => (&bytes[..end], &bytes[end + 1..], true),
+                None => (bytes, &bytes[bytes.len()..], false),
+            };
+            bytes = rest;
+            let room = LINE.saturating_sub(self.line.len()).min(line.len());
+            self.line.extend_from_slice(&line[..room]);
+            if ended && self.end_line() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn end_line(&mut self) -> bool {
+        let line = std::mem::take(&mut self.line);
+        let line = line.trim_ascii();
+        let value_of = |name: &str| {
+            let (found, value) = line.split_at_checked(name.len())?;
+            found.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+        };
+        if let Some(value) = value_of("content-length:") {
+            // hyper refuses a value that is no number, and two that differ.
+            self.length = Some(std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+        } else if value_of("transfer-encoding:").is_some() {
+            self.chunked = true;
+        } else if line.is_empty() {
+            self.body = self.length.take().unwrap_or(0);
+            self.done = self.chunked;
+        }
+        self.chunked && self.length.is_some()
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = read
+            && self.heads.read(&buf.filled()[before..])
+        {
+            self.connection.two_lengths.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Heads;
+
+    #[test]
+    fn two_lengths_are_seen_in_any_order_however_the_bytes_are_cut() {
+        let both = ["Content-Length: 5\r\nTransfer-Encoding: chunked", "transfer-encoding: chunked\r\ncontent-length:5"];
+        for lengths in both {
+            // A request before it, with a body that looks like a head.
+            let first = "POST / HTTP/1.1\r\nContent-Length: 42\r\n\r\nTransfer-Encoding: x\r\nContent-Length: 1\r\n\r";
+            let text = format!("{first}POST / HTTP/1.1\r\nHost: x\r\n{lengths}\r\n\r\n");
+            for size in [1, 2, 7, 1000] {
+                let mut heads = Heads::default();
+                assert!(text.as_bytes().chunks(size).any(|part| heads.read(part)), "{size} {lengths}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_length_is_fine() {
+        for lengths in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let mut heads = Heads::default();
+            assert!(!heads.read(format!("POST / HTTP/1.1\r\n{lengths}\r\n\r\nhello").as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The webhook server: TLS, limits and routes around [`ringfence_core::admission::decide`].
+
+mod admin;
+mod connection;
+mod limits;
+mod refusal;
+mod routes;
+mod tls;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use rustls::ServerConfig;
+use tokio::task::JoinHandle;
+
+use crate::cluster::Cluster;
+use crate::metrics::Metrics;
+use limits::Gate;
+
+/// What every request is handled with.
+pub struct App {
+    cluster: Arc<Cluster>,
+    metrics: Metrics,
+    gate: Gate,
+    draining: AtomicBool,
+}
+
+impl App {
+    /// For a cluster, under its configuration's limits.
+    #[must_use]
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        let gate = Gate::new(&cluster.config().limits);
+        Self { cluster, metrics: Metrics::default(), gate, draining: AtomicBool::new(false) }
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// A server that is up.
+pub struct Running {
+    address: SocketAddr,
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<std::io::Result<()>>,
+    app: Arc<App>,
+}
+
+/// Serves the webhooks on a listener. Call it inside a runtime.
+///
+/// # Errors
+/// Where the listener can't be used.
+pub fn start(app: Arc<App>, listener: TcpListener, tls: ServerConfig) -> std::io::Result<Running> {
+    let address = listener.local_addr()?;
+    let limits = app.cluster.config().limits.clone();
+    let handle = Handle::new();
+    let acceptor = tls::acceptor(RustlsConfig::from_config(Arc::new(tls)), &limits);
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(acceptor)
+        .handle(handle.clone())
+        .first_request_timeout(limits.first_request_timeout.to_std())
+        .accept_error_handler(|peer, error| tracing::debug!(?peer, %error, "connection not accepted"))
+        .http1_only();
+    // hyper ends idle connections by the same timer that it waits for headers with.
+    server.http_builder().http1().header_read_timeout(limits.idle_timeout.to_std());
+    let service = routes::router(app.clone()).into_make_service();
+    let task = tokio::spawn(server.serve(service));
+    Ok(Running { address, handle, task, app })
+}
+
+/// Serves health and metrics, without TLS.
+///
+/// # Errors
+/// Where the listener can't be used.
+pub fn start_admin(app: Arc<App>, listener: TcpListener) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
+    let server = axum_server::from_tcp(listener)?.http1_only();
+    Ok(tokio::spawn(server.serve(admin::router(app).into_make_service())))
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Drains: from now on it is not ready and answers with `Connection: close`, but goes on listening, since API
+    /// servers learn by themselves that it is going; then it finishes what runs, and ends.
+    ///
+    /// # Errors
+    /// Where the server had failed.
+    pub async fn drain(self) -> std::io::Result<()> {
+        let limits = &self.app.cluster.config().limits;
+        self.app.draining.store(true, Ordering::Relaxed);
+        tokio::time::sleep(limits.drain.to_std()).await;
+        self.handle.graceful_shutdown(Some(limits.drain_deadline.to_std()));
+        self.join().await
+    }
+
+    /// Waits until the server ends by itself, which it only does by failing.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub async fn join(self) -> std::io::Result<()> {
+        self.task.await.map_err(std::io::Error::other)?
+    }
+
+    /// Waits for the failure of the server, without taking it.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub async fn failed(&mut self) -> std::io::Result<()> {
+        (&mut self.task).await.map_err(std::io::Error::other)?
+    }
+
+    /// Ends at once.
+    pub fn abort(&self) {
+        self.handle.shutdown();
+    }
+}

@@ -1,0 +1,191 @@
+//! `POST /mutate` and `POST /validate`: from bytes to a review, from a decision to bytes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use jiff::Timestamp;
+use ringfence_core::admission::permission::Answers;
+use ringfence_core::admission::review::Request as Review;
+use ringfence_core::admission::{Context, Decision, Failure, Outcome, Webhook, decide, response};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::App;
+use super::connection::Connection;
+use super::refusal::Refusal;
+
+/// How many permissions one decision may ask for, one after another. A namespace can deviate in its profile, its mode
+/// and its exemption.
+const QUESTIONS: usize = 8;
+
+/// Bodies from this size on are parsed where they do not keep other requests of the same thread waiting.
+const LARGE_BODY: usize = 256 * 1024;
+
+pub(super) fn router(app: Arc<App>) -> Router {
+    let review = |webhook| post(move |State(app): State<Arc<App>>, request| handle(app, webhook, request));
+    Router::new()
+        .route("/mutate", review(Webhook::Mutate).fallback(method_not_allowed))
+        .route("/validate", review(Webhook::Validate).fallback(method_not_allowed))
+        .fallback(not_found)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(app.clone(), finish))
+        .with_state(app)
+}
+
+async fn method_not_allowed() -> Refusal {
+    Refusal::method_not_allowed()
+}
+
+async fn not_found() -> Refusal {
+    Refusal::not_found()
+}
+
+/// A bug of ours is a 500, so that the failurePolicy decides, and never an answer. (By value, as the layer asks for it.)
+#[allow(clippy::needless_pass_by_value)]
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    Refusal::internal("an internal error; see the server's log").into_response()
+}
+
+/// What every answer gets: while draining, the end of its connection; and errors are counted.
+async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if !response.status().is_success() {
+        app.metrics.refused(response.status().as_u16());
+    }
+    if app.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn handle(app: Arc<App>, webhook: Webhook, request: Request) -> Response {
+    match review(&app, webhook, request).await {
+        Ok(body) => {
+            (StatusCode::OK, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+        }
+        Err(refusal) => {
+            tracing::debug!(?refusal, "call refused");
+            refusal.into_response()
+        }
+    }
+}
+
+async fn review(app: &App, webhook: Webhook, request: Request) -> Result<Vec<u8>, Refusal> {
+    let (parts, body) = request.into_parts();
+    if parts.extensions.get::<Connection>().is_some_and(Connection::has_two_lengths) {
+        return Err(Refusal::ambiguous_length());
+    }
+    expect_plain_json(&parts.headers)?;
+    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let place = app.gate.enter(announced)?;
+    let body = read(app, body, place.body).await?;
+    let began = Instant::now();
+    if body.len() < LARGE_BODY {
+        answer(app, webhook, &body, began)
+    } else {
+        tokio::task::block_in_place(|| answer(app, webhook, &body, began))
+    }
+}
+
+/// The API server sends `application/json`, never compressed. What says otherwise is not inflated or guessed at.
+fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let media_type = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::unsupported(format!("Content-Type {media_type:?} is not application/json")));
+    }
+    if headers.contains_key(header::CONTENT_ENCODING) && !text(header::CONTENT_ENCODING).eq_ignore_ascii_case("identity") {
+        return Err(Refusal::unsupported("compressed bodies are not accepted; send it without Content-Encoding"));
+    }
+    Ok(())
+}
+
+async fn read(app: &App, body: Body, limit: usize) -> Result<axum::body::Bytes, Refusal> {
+    let limits = &app.cluster.config().limits;
+    let read = tokio::time::timeout(limits.body_timeout.to_std(), to_bytes(body, limit)).await;
+    read.map_err(|_| Refusal::slow())?.map_err(|error| {
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(this) = cause {
+            // axum does not name the type that says that the limit was met.
+            if this.to_string().contains("length limit exceeded") {
+                return Refusal::too_large(limits.body_bytes);
+            }
+            cause = this.source();
+        }
+        Refusal::truncated(&error)
+    })
+}
+
+fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Result<Vec<u8>, Refusal> {
+    let request = Review::parse(body).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    if !app.cluster.is_synced() {
+        return Err(Refusal::unavailable("the namespaces and their policies are not known yet"));
+    }
+    let decision = decided(app, webhook, &request)?;
+    let rendered = response::render(&request.uid, &decision)
+        .map_err(|error| Refusal::internal(format!("failed to write the response: {error}")))?;
+    if webhook == Webhook::Validate && decision.allowed && !request.dry_run {
+        app.cluster.store(&request);
+    }
+    app.metrics.decided(webhook, request.resource(), request.operation, &decision, began.elapsed());
+    log(webhook, &request, &decision);
+    Ok(rendered)
+}
+
+/// Decides, asking for permissions as often as the decision hangs on one.
+fn decided(app: &App, webhook: Webhook, request: &Review<'_>) -> Result<Decision, Refusal> {
+    let namespace = app.cluster.namespace(request.namespace_concerned());
+    let mut answers = Answers::default();
+    for _ in 0..QUESTIONS {
+        let context = Context {
+            config: app.cluster.config(),
+            controller: app.cluster.controller(),
+            now: Timestamp::now(),
+            namespace: namespace.as_deref(),
+            answers: &answers,
+        };
+        match decide(webhook, request, &context) {
+            Outcome::Decided(decision) => return Ok(decision),
+            Outcome::Ask(asked) => {
+                let answer = app.cluster.may(&request.user_info, &asked);
+                answers.insert(asked, answer);
+            }
+            Outcome::Failed(Failure::BadReview(problem)) => return Err(Refusal::bad_request(problem)),
+            Outcome::Failed(Failure::Unknown(problem)) => return Err(Refusal::unavailable(problem)),
+        }
+    }
+    Err(Refusal::internal("a decision asked for more permissions than there are"))
+}
+
+/// Names come from whoever sent the request, so they are written with escapes; objects are never logged.
+fn log(webhook: Webhook, request: &Review<'_>, decision: &Decision) {
+    macro_rules! event {
+        ($level:ident, $text:literal) => {
+            tracing::$level!(
+                ?webhook,
+                uid = ?request.uid,
+                user = ?request.user_info.username,
+                operation = ?request.operation,
+                resource = ?request.resource_name(),
+                namespace = ?request.namespace,
+                name = ?request.name,
+                dry_run = request.dry_run,
+                reason = decision.reason.as_str(),
+                message = ?decision.message,
+                $text
+            )
+        };
+    }
+    if decision.allowed {
+        event!(debug, "allowed");
+    } else {
+        event!(info, "denied");
+    }
+}
