@@ -82,17 +82,21 @@ fn rules_of_kind(kind: &str, i: u64) -> Value {
         }
         "slices" => rules(&json!([{ "ipBlock": { "cidr": format!("{}.0.0.0/6", (i % 64) * 4) } }]), &json!([])),
         "port-slices" => {
-            let ports: Vec<Value> = (0..20)
-                .map(|n| json!({ "protocol": ["TCP", "UDP", "SCTP"][usize::try_from(n % 3).unwrap()],
-                    "port": 1 + (i * 97 + n * 3001) % 60000, "endPort": 1 + (i * 97 + n * 3001) % 60000 + 5000 }))
+            let protocols = ["TCP", "UDP", "SCTP"].into_iter().cycle();
+            let starts = (0..20).map(|n| 1 + (i * 97 + n * 3001) % 60_000);
+            let ports: Vec<Value> = protocols
+                .zip(starts)
+                .map(|(protocol, start)| json!({ "protocol": protocol, "port": start, "endPort": start + 5000 }))
                 .collect();
             rules(&json!([]), &json!(ports))
         }
         _ => {
             let namespaces: Vec<Value> = (0..5)
-                .map(|n| json!({ "namespaceSelector": selector(vec![
+                .map(|n| {
+                    json!({ "namespaceSelector": selector(vec![
                     requirement((i + n) % KEYS, "NotIn", &[n]), requirement((i * 7 + n + 1) % KEYS, "NotIn", &[i % 3]),
-                ]) }))
+                ]) })
+                })
                 .collect();
             rules(&json!(namespaces), &json!([]))
         }
@@ -228,10 +232,7 @@ fn hard() -> Vec<(String, Vec<NetworkPolicy>)> {
     }
     let ports: Vec<Value> =
         (0..2000).map(|n| json!({ "port": 1 + n * 17, "endPort": 1 + n * 17 + (n % 40) * 40 })).collect();
-    sets.push((
-        "many-ports".to_owned(),
-        vec![both(json!({}), &rules(&json!([]), &json!(ports)))],
-    ));
+    sets.push(("many-ports".to_owned(), vec![both(json!({}), &rules(&json!([]), &json!(ports)))]));
     let spread: Vec<Value> = clauses(3, 3, POLICIES)
         .into_iter()
         .zip(0..)
@@ -260,7 +261,9 @@ fn tenant(count: u64) -> Vec<NetworkPolicy> {
             2 => json!({ "podSelector": pods, "policyTypes": ["Ingress"], "ingress": [{
                 "from": [{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "monitoring" } } }],
                 "ports": [{ "port": "metrics" }] }] }),
-            3 => json!({ "podSelector": pods, "policyTypes": ["Ingress"], "ingress": [{ "ports": [{ "port": 8443 }] }] }),
+            3 => {
+                json!({ "podSelector": pods, "policyTypes": ["Ingress"], "ingress": [{ "ports": [{ "port": 8443 }] }] })
+            }
             _ => json!({ "podSelector": pods, "policyTypes": ["Egress"], "egress": [{
                 "to": [{ "ipBlock": { "cidr": "0.0.0.0/0" } }], "ports": [{ "port": 443 }, { "port": 5432 + i }] }] }),
         });

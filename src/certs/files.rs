@@ -58,8 +58,7 @@ pub fn server_config(pair: &Pair) -> Result<ServerConfig, CertificateError> {
     let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| CertificateError::Pem(CERTIFICATE, error))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| CertificateError::Pem(KEY, error))?;
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| CertificateError::Pem(KEY, error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     // Refuses a key that is not the certificate's.
     let certified = CertifiedKey::from_der(chain, key, &provider)?;

@@ -71,7 +71,8 @@ fn configuration(path: Option<&Path>) -> Result<Config> {
     };
     let value = document.as_ref().map(Node::to_value).unwrap_or_default();
     Config::parse(&value).map_err(|errors| {
-        let place = |path: &str| document.as_ref().map_or(Position { line: 1, column: 1 }, |node| node.position_of(path));
+        let place =
+            |path: &str| document.as_ref().map_or(Position { line: 1, column: 1 }, |node| node.position_of(path));
         let mut lines: Vec<(Position, String)> =
             errors.iter().map(|error| (place(&error.path), error.to_string())).collect();
         lines.sort();

@@ -115,7 +115,8 @@ impl Loaded {
 
     fn add_node(&mut self, file: &Arc<str>, node: Node, depth: usize) {
         let at = node.at;
-        if let (Some(kind), Some(items)) = (node.get("kind").and_then(Node::text), node.get("items").and_then(Node::items))
+        if let (Some(kind), Some(items)) =
+            (node.get("kind").and_then(Node::text), node.get("items").and_then(Node::items))
             && kind.ends_with("List")
         {
             if depth == LIST_DEPTH {

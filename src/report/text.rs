@@ -46,10 +46,7 @@ pub fn render(report: &Report) -> String {
         .iter()
         .filter(|ns| matches!(ns.state, State::Isolated | State::Exempt | State::Excluded))
         .count();
-    line(format_args!(
-        "\n{passed} of {} namespaces isolated, exempt or excluded",
-        report.namespaces.len()
-    ));
+    line(format_args!("\n{passed} of {} namespaces isolated, exempt or excluded", report.namespaces.len()));
     text
 }
 

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn two_lengths_are_seen_in_any_order_however_the_bytes_are_cut() {
-        let both = ["Content-Length: 5\r\nTransfer-Encoding: chunked", "transfer-encoding: chunked\r\ncontent-length:5"];
+        let both =
+            ["Content-Length: 5\r\nTransfer-Encoding: chunked", "transfer-encoding: chunked\r\ncontent-length:5"];
         for lengths in both {
             // A request before it, with a body that looks like a head.
             let first = "POST / HTTP/1.1\r\nContent-Length: 42\r\n\r\nTransfer-Encoding: x\r\nContent-Length: 1\r\n\r";

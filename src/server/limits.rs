@@ -39,8 +39,7 @@ impl Gate {
         let length = announced.unwrap_or(self.largest);
         let review = self.reviews.try_acquire().map_err(|_| Refusal::busy("too many reviews at one time"))?;
         let permits = u32::try_from(length).unwrap_or(u32::MAX);
-        let bytes =
-            self.bytes.try_acquire_many(permits).map_err(|_| Refusal::busy("too many bytes in flight"))?;
+        let bytes = self.bytes.try_acquire_many(permits).map_err(|_| Refusal::busy("too many bytes in flight"))?;
         let body = usize::try_from(length).unwrap_or(usize::MAX);
         Ok(Place { _review: review, _bytes: bytes, body })
     }

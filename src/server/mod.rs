@@ -42,6 +42,12 @@ impl App {
         &self.cluster
     }
 
+    /// How many reviews were decided so far.
+    #[must_use]
+    pub fn reviews_decided(&self) -> u64 {
+        self.metrics.reviews_decided()
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

@@ -67,9 +67,8 @@ async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
 
 async fn handle(app: Arc<App>, webhook: Webhook, request: Request) -> Response {
     match review(&app, webhook, request).await {
-        Ok(body) => {
-            (StatusCode::OK, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
-        }
+        Ok(body) => (StatusCode::OK, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body)
+            .into_response(),
         Err(refusal) => {
             tracing::debug!(?refusal, "call refused");
             refusal.into_response()
@@ -101,7 +100,9 @@ fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(Refusal::unsupported(format!("Content-Type {media_type:?} is not application/json")));
     }
-    if headers.contains_key(header::CONTENT_ENCODING) && !text(header::CONTENT_ENCODING).eq_ignore_ascii_case("identity") {
+    if headers.contains_key(header::CONTENT_ENCODING)
+        && !text(header::CONTENT_ENCODING).eq_ignore_ascii_case("identity")
+    {
         return Err(Refusal::unsupported("compressed bodies are not accepted; send it without Content-Encoding"));
     }
     Ok(())

@@ -271,7 +271,7 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
         for hole in &opened {
             match profile.map_or(Effect::Deny, |profile: &Profile| profile.effect(direction, hole)) {
                 Effect::Deny => return opened_hole(change, namespace, direction, hole),
-                Effect::Warn => warnings.push(explain::hole(direction, hole)),
+                Effect::Warn => warnings.push(told(direction, hole)),
                 Effect::Allow => {}
             }
         }
@@ -280,7 +280,7 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
             with_excused
                 .iter()
                 .filter(|hole| !opened.contains(hole))
-                .map(|hole| format!("accepted as an exception: {}", explain::hole(direction, hole))),
+                .map(|hole| format!("accepted as an exception: {}", told(direction, hole))),
         );
     }
     if let Some(new) = &change.new {
@@ -313,6 +313,17 @@ fn weakened_coverage(
     )
 }
 
+/// What a hole lets through, naming so many policies at most that what comes behind them is still read.
+fn told(direction: Direction, hole: &Hole) -> String {
+    const NAMED: usize = 8;
+    let more = hole.policies.len().saturating_sub(NAMED);
+    if more == 0 {
+        return explain::hole(direction, hole);
+    }
+    let policies = hole.policies.iter().take(NAMED).cloned().collect();
+    format!("{} and {more} more policies", explain::hole(direction, &Hole { policies, ..hole.clone() }))
+}
+
 fn opened_hole(change: &Change, namespace: &str, direction: Direction, hole: &Hole) -> Decision {
     // What a slip makes of a narrow intention is the first thing to say.
     let slip = change
@@ -335,7 +346,7 @@ fn opened_hole(change: &Change, namespace: &str, direction: Direction, hole: &Ho
         format!(
             "{} in namespace {namespace:?} is refused: it opens {}{slip}; {fix}",
             change.what(),
-            explain::hole(direction, hole)
+            told(direction, hole)
         ),
     )
 }

@@ -193,16 +193,17 @@ fn host_network(object: &Object<'_>, request: &Request<'_>, context: &Context<'_
     if !object.on_host_network() {
         return None;
     }
-    let effect = format!(
-        "a pod in namespace {:?} uses its node's network (spec.hostNetwork): NetworkPolicies do not hold it back in most CNIs",
-        request.namespace
-    );
+    let effect = "uses its node's network (spec.hostNetwork): NetworkPolicies do not hold it back in most CNIs, so it can \
+                  reach, and be reached from, the whole cluster";
+    let namespace = &request.namespace;
     match context.config.host_network {
         Treatment::Allow => None,
-        Treatment::Warn => Some(Decision::allow(Reason::HostNetwork).warn(effect)),
+        Treatment::Warn => {
+            Some(Decision::allow(Reason::HostNetwork).warn(format!("a pod in namespace {namespace:?} {effect}")))
+        }
         Treatment::Deny => Some(Decision::deny(
             Reason::HostNetwork,
-            format!("{effect}, and this cluster refuses such pods; leave hostNetwork out"),
+            format!("a pod in namespace {namespace:?} is refused: it {effect}; leave hostNetwork out"),
         )),
     }
 }

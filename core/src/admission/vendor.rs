@@ -19,16 +19,16 @@ pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decision
     };
     let name = if request.name.is_empty() { "with a generated name".to_owned() } else { format!("{:?}", request.name) };
     let effect = format!(
-        "{} {name} in namespace {:?} can allow traffic that the deny-all baseline denies, and Ringfence does not judge it",
-        request.resource_name(),
+        "can allow traffic that the deny-all baseline of namespace {:?} denies, and Ringfence does not judge it",
         request.namespace
     );
+    let what = format!("{} {name}", request.resource_name());
     match context.config.vendor_policies {
         Treatment::Allow => Decision::allow(Reason::Allowed),
-        Treatment::Warn => Decision::allow(Reason::VendorPolicy).warn(effect),
+        Treatment::Warn => Decision::allow(Reason::VendorPolicy).warn(format!("{what} {effect}")),
         Treatment::Deny => {
-            let fix = "this cluster refuses such policies; write a NetworkPolicy instead";
-            Decision::deny(Reason::VendorPolicy, format!("{effect}; {fix}")).in_mode(mode)
+            let message = format!("{what} is refused: it {effect}; write a NetworkPolicy instead");
+            Decision::deny(Reason::VendorPolicy, message).in_mode(mode)
         }
     }
 }

@@ -247,7 +247,7 @@ impl<'a> Space<'a> {
         budget: &mut Budget,
         goal: &mut dyn FnMut(&Set, &Set, &mut Budget) -> Result<Outlook, Capped>,
     ) -> Result<Option<Found>, Capped> {
-        budget.spend(16 + (self.keys.len() + self.boxes) / 2)?;
+        budget.spend(16 + (self.keys.len() + self.boxes) / 8)?;
         let mut possible = among.clone();
         possible.intersect_with(&self.satisfiable);
         let mut search = Search {

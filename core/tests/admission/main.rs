@@ -1,0 +1,12 @@
+//! Every row of the decision table, as JSON reviews that go through the whole of admission: parse, decide, render.
+
+mod envelope;
+mod exception;
+mod modes;
+mod namespace_create;
+mod namespace_update;
+mod network_policy;
+mod patches;
+mod pod;
+mod support;
+mod workload;

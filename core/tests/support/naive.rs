@@ -151,16 +151,17 @@ impl World {
                 for edge in from.into_iter().chain(to) {
                     numbers.extend([edge, edge.saturating_sub(1).max(1), edge.saturating_add(1)]);
                 }
-                names.extend(port["port"].as_str().map(str::to_owned));
+                let protocol = port["protocol"].as_str().unwrap_or("TCP");
+                let protocol = Protocol::ALL.into_iter().find(|p| p.to_string() == protocol).unwrap();
+                names.extend(port["port"].as_str().map(|name| Ports::Named(protocol, name.to_owned())));
             }
         }
-        let with_protocols = |of: &dyn Fn(Protocol) -> Vec<Ports>| Protocol::ALL.into_iter().flat_map(of).collect();
-        let mut points: Vec<Ports> =
-            with_protocols(&|protocol| numbers.iter().map(|port| Ports::Range(protocol, *port, *port)).collect());
+        let mut points: Vec<Ports> = Protocol::ALL
+            .into_iter()
+            .flat_map(|protocol| numbers.iter().map(move |port| Ports::Range(protocol, *port, *port)))
+            .collect();
         let numbers = points.len();
-        let named: Vec<Ports> =
-            with_protocols(&|protocol| names.iter().map(|name| Ports::Named(protocol, name.clone())).collect());
-        points.extend(named);
+        points.extend(names);
         Self { pods: peers(), v4: v4.into_iter().collect(), v6: v6.into_iter().collect(), points, numbers }
     }
 
