@@ -1,0 +1,369 @@
+//! The configuration: built-in profiles, defaults that read back, and errors that name field and fix.
+
+use ringfence_core::config::{Config, Existing, Pods, Treatment};
+use ringfence_core::policy::Direction;
+use ringfence_core::policy::verdict::judge;
+use ringfence_core::profile::{BUILT_IN, Effect, HoleTable, classes};
+use ringfence_core::vocabulary::Mode;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+#[track_caller]
+fn errors(value: &Value) -> Vec<ringfence_core::policy::parse::FieldError> {
+    Config::parse(value).unwrap_err()
+}
+
+/// The three policies that people were told to write by hand.
+fn guide() -> Value {
+    json!({
+        "default-deny-all": { "podSelector": {}, "policyTypes": ["Ingress", "Egress"] },
+        "allow-dns": {
+            "podSelector": {},
+            "policyTypes": ["Egress"],
+            "egress": [{ "ports": [{ "protocol": "UDP", "port": 53 }, { "protocol": "TCP", "port": 53 }] }],
+        },
+        "allow-same-namespace": {
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{ "from": [{ "podSelector": {} }] }],
+            "egress": [{ "to": [{ "podSelector": {} }] }],
+        },
+    })
+}
+
+fn specs(profile: &str) -> Value {
+    let config = Config::default();
+    let policies = config.profiles.get(profile).unwrap().policies();
+    policies.iter().map(|policy| (policy.name.clone(), serde_json::to_value(&policy.api).unwrap())).collect()
+}
+
+#[test]
+fn standard_is_exactly_the_three_policies_of_the_guide() {
+    assert_eq!(specs("standard"), guide());
+}
+
+#[test]
+fn strict_leaves_out_the_own_namespace_and_deny_all_also_dns() {
+    let mut without = guide();
+    without.as_object_mut().unwrap().remove("allow-same-namespace");
+    assert_eq!(specs("strict"), without);
+    without.as_object_mut().unwrap().remove("allow-dns");
+    assert_eq!(specs("deny-all"), without);
+}
+
+#[rstest]
+#[case("standard")]
+#[case("strict")]
+#[case("deny-all")]
+fn a_built_in_profile_is_there_and_effective(#[case] name: &str) {
+    assert!(BUILT_IN.contains(&name));
+    let config = Config::default();
+    let profile = config.profiles.get(name).unwrap();
+    let parsed: Vec<_> = profile.policies().iter().map(|policy| &policy.parsed).collect();
+    let verdict = judge(&parsed, "team-a");
+    assert!(profile.is_effective(&verdict) && !verdict.capped);
+    assert_eq!(profile.shortfalls(&verdict), Vec::<String>::new());
+    let object = serde_json::to_value(profile.policies()[0].managed_object("team-a")).unwrap();
+    assert_eq!(object["metadata"]["labels"], json!({ "app.kubernetes.io/managed-by": "ringfence" }));
+    let object = serde_json::to_value(profile.policies()[0].object("team-a")).unwrap();
+    assert_eq!(object["metadata"], json!({ "name": "default-deny-all", "namespace": "team-a" }));
+}
+
+#[test]
+fn the_default_table_denies_what_is_open_to_all_and_warns_of_the_rest() {
+    let table = HoleTable::default();
+    for class in classes() {
+        let text = class.to_string();
+        let denied: &[&str] = &["ALL", "CLUSTER", "W4", "W6"];
+        let ingress = if denied.contains(&text.as_str()) { Effect::Deny } else { Effect::Warn };
+        let egress = if denied[..2].contains(&text.as_str()) { Effect::Deny } else { Effect::Warn };
+        assert_eq!(table.effect(Direction::Ingress, class), ingress, "ingress {text}");
+        assert_eq!(table.effect(Direction::Egress, class), egress, "egress {text}");
+    }
+}
+
+#[rstest]
+#[case::nothing(json!(null))]
+#[case::an_empty_document(json!({}))]
+fn what_is_left_out_is_the_default(#[case] value: Value) {
+    assert_eq!(Config::parse(&value).unwrap(), Config::default());
+}
+
+#[test]
+fn the_defaults_read_back_as_they_are() {
+    let default = Config::default();
+    assert_eq!(Config::parse(&default.to_value()).unwrap(), default);
+}
+
+#[test]
+fn a_configuration_with_everything_set_reads_back_as_it_is() {
+    let value = json!({
+        "defaultProfile": "web", "defaultMode": "audit", "existing": "reject", "pods": "reject", "hostNetwork": "deny",
+        "vendorPolicies": "allow", "excluded": ["calico-system", "tigera-operator"], "longestExemption": "2d 12h",
+        "staleness": "90s",
+        "profiles": {
+            "web": {
+                "policies": [
+                    { "name": "default-deny-all", "spec": { "podSelector": {}, "policyTypes": ["Ingress", "Egress"] } },
+                    { "name": "v1.allow-web", "spec": {
+                        "podSelector": { "matchExpressions": [{ "key": "app", "operator": "In", "values": ["a", "b"] }] },
+                        "ingress": [{ "from": [{ "ipBlock": { "cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"] } }],
+                                      "ports": [{ "port": 8000, "endPort": 8080 }, { "port": "http" }] }],
+                    } },
+                ],
+                "holes": { "ingress": { "ALL*": "deny" }, "egress": { "PORTS": "allow" } },
+            },
+            "standard": { "dns": {
+                "to": [{ "namespaceSelector": {}, "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } } }],
+                "ports": [{ "protocol": "UDP", "port": 5353 }],
+            } },
+        },
+        "limits": {
+            "bodyBytes": 1024, "bytesInFlight": 4096, "concurrentReviews": 2, "connections": 3, "handshakeTimeout": "1s",
+            "firstRequestTimeout": "2s", "bodyTimeout": "3s", "idleTimeout": "4m", "drain": "5s", "drainDeadline": "6s",
+        },
+    });
+    let config = Config::parse(&value).unwrap();
+    assert_eq!(Config::parse(&config.to_value()).unwrap(), config);
+    assert_eq!((config.default_mode, config.existing, config.pods), (Mode::Audit, Existing::Reject, Pods::Reject));
+    assert_eq!((config.host_network, config.vendor_policies), (Treatment::Deny, Treatment::Allow));
+    assert!(config.is_excluded("calico-system") && config.is_excluded("kube-system") && !config.is_excluded("team-a"));
+    assert_eq!(config.longest_exemption.to_std().as_secs(), 60 * 60 * 60);
+    assert_eq!(config.default_profile().unwrap().policies().len(), 2);
+    let dns = &config.profiles.get("standard").unwrap().policies()[1];
+    assert_eq!(
+        serde_json::to_value(&dns.api).unwrap()["egress"][0]["ports"],
+        json!([{ "protocol": "UDP", "port": 5353 }])
+    );
+    assert_eq!(config.profiles.get("strict"), Config::default().profiles.get("strict"));
+}
+
+#[test]
+fn a_built_in_profile_may_be_replaced_or_changed_in_part() {
+    let holes = json!({ "ingress": { "PORTS": "deny" } });
+    let config = Config::parse(&json!({ "profiles": { "standard": { "holes": holes } } })).unwrap();
+    assert_eq!(config.default_profile().unwrap().policies().len(), 3);
+    let only = json!([{ "name": "all", "spec": { "podSelector": {}, "policyTypes": ["Ingress", "Egress"] } }]);
+    let config = Config::parse(&json!({ "profiles": { "standard": { "policies": only } } })).unwrap();
+    assert_eq!(config.default_profile().unwrap().policies().len(), 1);
+}
+
+fn policies(list: &Value) -> Value {
+    json!({ "profiles": { "web": { "policies": list } } })
+}
+
+fn one_policy(spec: &Value) -> Value {
+    policies(&json!([{ "name": "p", "spec": spec }]))
+}
+
+fn deny_all() -> Value {
+    json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] })
+}
+
+#[rstest]
+#[case::at_the_top(json!({ "defaultProfil": "x" }), "defaultProfil")]
+#[case::in_limits(json!({ "limits": { "bodyBites": 1 } }), "limits.bodyBites")]
+#[case::in_a_profile(json!({ "profiles": { "standard": { "polices": [] } } }), "profiles.standard.polices")]
+#[case::in_holes(json!({ "profiles": { "standard": { "holes": { "inbound": {} } } } }), "profiles.standard.holes.inbound")]
+#[case::in_dns(json!({ "profiles": { "standard": { "dns": { "port": 53 } } } }), "profiles.standard.dns.port")]
+#[case::in_a_peer_of_dns(
+    json!({ "profiles": { "standard": { "dns": { "to": [{ "podSelector": {}, "podselector": {} }] } } } }),
+    "profiles.standard.dns.to[0].podselector"
+)]
+#[case::in_a_policy(
+    policies(&json!([{ "name": "p", "spec": deny_all(), "metadata": {} }])),
+    "profiles.web.policies[0].metadata"
+)]
+#[case::in_a_spec(
+    one_policy(&json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "policytypes": [] })),
+    "profiles.web.policies[0].spec.policytypes"
+)]
+#[case::in_a_rule(
+    one_policy(&json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{ "form": [] }] })),
+    "profiles.web.policies[0].spec.ingress[0].form"
+)]
+#[case::in_a_selector(
+    one_policy(&json!({ "podSelector": { "matchLabel": {} }, "policyTypes": ["Ingress", "Egress"] })),
+    "profiles.web.policies[0].spec.podSelector.matchLabel"
+)]
+#[case::in_a_block(
+    one_policy(&json!({ "podSelector": {}, "ingress": [{ "from": [{ "ipBlock": { "cidr": "10.0.0.0/8", "exept": [] } }] }] })),
+    "profiles.web.policies[0].spec.ingress[0].from[0].ipBlock.exept"
+)]
+fn an_unknown_field_is_an_error_at_every_level(#[case] value: Value, #[case] path: &str) {
+    let errors = errors(&value);
+    let error = errors.iter().find(|error| error.path == path).unwrap_or_else(|| panic!("{errors:#?}"));
+    assert_eq!(error.problem, "unknown field");
+    assert!(error.fix.contains("ringfence config"));
+}
+
+#[rstest]
+#[case::the_document(json!([]), "")]
+#[case::a_profile_name(json!({ "defaultProfile": 5 }), "defaultProfile")]
+#[case::a_mode(json!({ "defaultMode": "Enforce" }), "defaultMode")]
+#[case::existing(json!({ "existing": "deny" }), "existing")]
+#[case::pods(json!({ "pods": true }), "pods")]
+#[case::host_network(json!({ "hostNetwork": "hold" }), "hostNetwork")]
+#[case::vendor_policies(json!({ "vendorPolicies": "" }), "vendorPolicies")]
+#[case::excluded(json!({ "excluded": "kube-system" }), "excluded")]
+#[case::an_item_of_excluded(json!({ "excluded": ["a", 1] }), "excluded[1]")]
+#[case::a_limit(json!({ "limits": { "bodyBytes": "32Mi" } }), "limits.bodyBytes")]
+#[case::a_negative_limit(json!({ "limits": { "connections": -1 } }), "limits.connections")]
+#[case::a_profile(json!({ "profiles": { "web": [] } }), "profiles.web")]
+#[case::limits(json!({ "limits": [1024] }), "limits")]
+#[case::holes(json!({ "profiles": { "standard": { "holes": [] } } }), "profiles.standard.holes")]
+#[case::dns(json!({ "profiles": { "standard": { "dns": [] } } }), "profiles.standard.dns")]
+#[case::a_policy(policies(&json!([["p", {}]])), "profiles.web.policies[0]")]
+#[case::a_spec(one_policy(&json!([])), "profiles.web.policies[0].spec")]
+#[case::a_peer_of_dns(
+    json!({ "profiles": { "standard": { "dns": { "to": [[]] } } } }),
+    "profiles.standard.dns.to[0]"
+)]
+#[case::a_policy_without_a_name(policies(&json!([{ "spec": {} }])), "profiles.web.policies[0]")]
+#[case::a_policy_without_a_spec(policies(&json!([{ "name": "p" }])), "profiles.web.policies[0]")]
+#[case::a_policy_type(
+    one_policy(&json!({ "podSelector": {}, "policyTypes": "Ingress" })),
+    "profiles.web.policies[0].spec.policyTypes"
+)]
+#[case::an_effect(
+    json!({ "profiles": { "standard": { "holes": { "ingress": { "ALL": "reject" } } } } }),
+    "profiles.standard.holes.ingress.ALL"
+)]
+fn a_value_of_the_wrong_type_is_an_error(#[case] value: Value, #[case] path: &str) {
+    let errors = errors(&value);
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert_eq!(errors[0].path, path, "{errors:#?}");
+    assert!(!errors[0].problem.is_empty() && errors[0].fix.contains("ringfence config"), "{errors:#?}");
+}
+
+#[rstest]
+#[case::no_unit("90")]
+#[case::words("three days")]
+#[case::nothing("")]
+#[case::zero("0s")]
+#[case::negative("-1h")]
+#[case::a_month_which_has_no_length("1mo")]
+#[case::a_year_which_has_none_either("1y")]
+#[case::more_than_there_is("99999999999999999999h")]
+fn a_length_of_time_that_is_none_is_an_error(#[case] text: &str) {
+    for (value, path) in [
+        (json!({ "longestExemption": text }), "longestExemption"),
+        (json!({ "staleness": text }), "staleness"),
+        (json!({ "limits": { "drain": text } }), "limits.drain"),
+    ] {
+        let errors = errors(&value);
+        assert_eq!(errors[0].path, path, "{errors:#?}");
+        assert!(errors[0].problem.contains("length of time") || errors[0].problem.contains("longer than nothing"));
+    }
+}
+
+#[rstest]
+#[case::weeks("2w", 14 * 24)]
+#[case::days("90d", 90 * 24)]
+#[case::hours("12h", 12)]
+#[case::several("1d 1h", 25)]
+fn a_length_of_time_is_printed_as_it_was_written(#[case] text: &str, #[case] hours: u64) {
+    let config = Config::parse(&json!({ "longestExemption": text })).unwrap();
+    assert_eq!(config.longest_exemption.to_std().as_secs(), hours * 3600);
+    assert_eq!(config.to_value()["longestExemption"], text);
+}
+
+/// One thing that is wrong: the path of its field, and words of the problem and the fix.
+#[rstest]
+#[case::an_unknown_default_profile(
+    json!({ "defaultProfile": "nonsense" }),
+    ("defaultProfile", "no such profile", "deny-all, standard, strict")
+)]
+#[case::a_default_exemption(json!({ "defaultMode": "exempt" }), ("defaultMode", "needs a reason", "enforce, warn or audit"))]
+#[case::a_pattern_among_the_excluded(json!({ "excluded": ["calico-*"] }), ("excluded[0]", "not the name", "patterns are not"))]
+#[case::an_empty_name_among_the_excluded(json!({ "excluded": ["a", ""] }), ("excluded[1]", "not the name", "the name of"))]
+#[case::a_budget_below_one_body(
+    json!({ "limits": { "bytesInFlight": 10 } }),
+    ("limits.bytesInFlight", "less than limits.bodyBytes", "at least 33554432")
+)]
+#[case::a_budget_that_can_not_be_counted(
+    json!({ "limits": { "bytesInFlight": 4_294_967_296_u64 } }),
+    ("limits.bytesInFlight", "more than", "at most 4294967295")
+)]
+#[case::no_body(json!({ "limits": { "bodyBytes": 0 } }), ("limits.bodyBytes", "no body", "32 MiB"))]
+#[case::no_reviews(json!({ "limits": { "concurrentReviews": 0 } }), ("limits.concurrentReviews", "out of range", "1 to"))]
+#[case::too_many_connections(
+    json!({ "limits": { "connections": 1_000_001 } }),
+    ("limits.connections", "out of range", "1 to 1000000")
+)]
+#[case::a_profile_name_that_is_no_label(
+    json!({ "profiles": { "My Profile": { "policies": [] } } }),
+    ("profiles.My Profile", "not a profile name", "lower-case")
+)]
+#[case::a_profile_of_nothing(json!({ "profiles": { "web": {} } }), ("profiles.web.policies", "needs policies", "name and spec"))]
+#[case::an_empty_list(policies(&json!([])), ("profiles.web.policies", "not effective by itself", "podSelector: {}"))]
+#[case::one_direction_only(
+    one_policy(&json!({ "podSelector": {}, "policyTypes": ["Ingress"] })),
+    ("profiles.web.policies", "no policy isolates any pod for egress", "policyTypes: [Ingress, Egress]")
+)]
+#[case::some_pods_only(
+    one_policy(&json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress", "Egress"] })),
+    ("profiles.web.policies", "escapes every policy", "add a policy")
+)]
+#[case::a_hole_that_it_denies_itself(
+    one_policy(&json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}] })),
+    ("profiles.web.policies", "ingress ALL", "take out what opens a denied hole")
+)]
+#[case::a_built_in_that_its_table_denies(
+    json!({ "profiles": { "standard": { "holes": { "egress": { "PORTS": "deny" } } } } }),
+    ("profiles.standard.policies", "egress PORTS", "take out")
+)]
+#[case::dns_alone(
+    json!({ "profiles": { "web": { "dns": {} } } }),
+    ("profiles.web.policies", "not effective", "add a policy")
+)]
+#[case::a_bad_selector(
+    one_policy(&json!({ "podSelector": { "matchLabels": { "a": "-b-" } }, "policyTypes": ["Ingress", "Egress"] })),
+    ("profiles.web.policies[0].spec.podSelector.matchLabels[a]", "not a label value", "63 letters")
+)]
+#[case::a_bad_operator(
+    one_policy(&json!({ "podSelector": { "matchExpressions": [{ "key": "a", "operator": "Is" }] } })),
+    ("profiles.web.policies[0].spec.podSelector.matchExpressions[0].operator", "no operator", "In, NotIn")
+)]
+#[case::a_bad_policy_type(
+    one_policy(&json!({ "podSelector": {}, "policyTypes": ["ingress"] })),
+    ("profiles.web.policies[0].spec.policyTypes[0]", "no policy type", "use Ingress or Egress")
+)]
+#[case::a_bad_block_of_dns(
+    json!({ "profiles": { "standard": { "dns": { "to": [{ "ipBlock": { "cidr": "10.0.0.1" } }] } } } }),
+    ("profiles.standard.dns.to[0].ipBlock.cidr", "no CIDR", "to takes the items")
+)]
+#[case::a_second_policy_of_a_name(
+    policies(&json!([{ "name": "p", "spec": deny_all() }, { "name": "p", "spec": deny_all() }])),
+    ("profiles.web.policies[1].name", "a second policy", "rename it")
+)]
+#[case::a_policy_without_a_name(
+    policies(&json!([{ "name": "", "spec": deny_all() }])),
+    ("profiles.web.policies[0].name", "not the name of a NetworkPolicy", "lower-case")
+)]
+#[case::a_policy_name_in_capitals(
+    policies(&json!([{ "name": "Deny_All", "spec": deny_all() }])),
+    ("profiles.web.policies[0].name", "not the name of a NetworkPolicy", "lower-case")
+)]
+#[case::a_class_that_does_not_exist(
+    json!({ "profiles": { "standard": { "holes": { "egress": { "WORLD": "deny" } } } } }),
+    ("profiles.standard.holes.egress.WORLD", "no class of hole", "ALL, ALL*, CLUSTER, CLUSTER*, W4, W4*, W6, W6*, PORTS, PORTS*")
+)]
+fn what_is_wrong_names_the_field_and_the_fix(#[case] value: Value, #[case] expected: (&str, &str, &str)) {
+    let errors = errors(&value);
+    let (path, problem, fix) = expected;
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert_eq!(errors[0].path, path);
+    assert!(errors[0].problem.contains(problem), "{:?}", errors[0].problem);
+    assert!(errors[0].fix.contains(fix), "{:?}", errors[0].fix);
+    assert!(errors[0].to_string().contains(path));
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_at_once() {
+    let value = json!({
+        "defaultMode": "exempt", "excluded": ["*"], "limits": { "connections": 0 }, "unknown": 1,
+        "profiles": { "web": { "policies": [{ "name": "p", "spec": { "podSelector": {}, "policyTypes": ["in", "out"] } }] } },
+    });
+    assert_eq!(errors(&value).len(), 6, "{:#?}", errors(&value));
+}

@@ -1,0 +1,408 @@
+//! The controller's plan, carried out by a small interpreter over an index until nothing is left to do.
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use ringfence_core::config::Config;
+use ringfence_core::index::{Index, Namespace, Pod};
+use ringfence_core::plan::{Action, Plan, plan};
+use ringfence_core::policy::parse::{Source, network_policy};
+use ringfence_core::vocabulary::Mode;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+const TEAM: &str = "team-a";
+const SOON: &str = "2026-07-01T00:00:00Z";
+const PAST: &str = "2026-05-01T00:00:00Z";
+
+fn now() -> Timestamp {
+    "2026-06-01T00:00:00Z".parse().unwrap()
+}
+
+fn config() -> Config {
+    Config::default()
+}
+
+/// A namespace as it is, before the controller looks at it.
+#[derive(Clone, Debug)]
+struct Start(Index);
+
+fn labelled(profile: Option<&str>, mode: Option<&str>, isolated: Option<&str>) -> Start {
+    let mut index = Index::default();
+    let isolation = &mut index.namespace_mut(TEAM).isolation;
+    isolation.profile = profile.map(str::to_owned);
+    isolation.mode = mode.map(str::to_owned);
+    isolation.isolated = isolated.map(str::to_owned);
+    Start(index)
+}
+
+fn enforced() -> Start {
+    labelled(Some("standard"), Some("enforce"), None)
+}
+
+impl Start {
+    fn with(mut self, object: &Value) -> Self {
+        self.0.put_policy(TEAM, network_policy(object, Source::Cluster).unwrap());
+        self
+    }
+
+    fn holding(mut self, pods: &[&str]) -> Self {
+        for pod in pods {
+            let held = Pod { held: true, running: true, host_network: false };
+            self.0.namespace_mut(TEAM).pods.insert((*pod).to_owned(), held);
+        }
+        self
+    }
+
+    fn exempt(mut self, until: Option<&str>) -> Self {
+        let isolation = &mut self.0.namespace_mut(TEAM).isolation;
+        isolation.mode = Some("exempt".to_owned());
+        isolation.exempt_reason = Some("migration".to_owned());
+        isolation.exempt_until = until.map(str::to_owned);
+        self
+    }
+
+    fn isolated(mut self) -> Self {
+        self.0.namespace_mut(TEAM).isolation.isolated = Some("true".to_owned());
+        self
+    }
+
+    fn terminating(mut self) -> Self {
+        self.0.namespace_mut(TEAM).terminating = true;
+        self
+    }
+
+    fn planned(&self, config: &Config) -> Plan {
+        plan(&self.0.get(TEAM).unwrap(), config, now())
+    }
+
+    /// Carries out one round of actions.
+    fn carry_out(&mut self, actions: &[Action]) {
+        let namespace = self.0.namespace_mut(TEAM);
+        for action in actions {
+            match action {
+                Action::Apply(policy) => {
+                    let object = serde_json::to_value(policy).unwrap();
+                    assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "ringfence");
+                    assert_eq!(object["metadata"]["namespace"], TEAM);
+                    namespace.put_policy(network_policy(&object, Source::File).unwrap());
+                }
+                Action::Prune(name) => namespace.remove_policy(name),
+                Action::SetIsolated(isolated) => namespace.isolation.isolated = isolated.then(|| "true".to_owned()),
+                Action::EndExemption => namespace.isolation.mode = Some("enforce".to_owned()),
+                Action::Lift(pod) => namespace.pods.get_mut(pod).unwrap().held = false,
+            }
+        }
+    }
+
+    /// Plans and acts until the plan is empty, and checks each round against the namespace it was made for.
+    fn settled(mut self, config: &Config) -> (Namespace, Vec<Action>) {
+        let mut all = Vec::new();
+        for _ in 0..6 {
+            let plan = self.planned(config);
+            assert_eq!(plan, self.planned(config), "the same namespace has the same plan");
+            check(&self.0.get(TEAM).unwrap(), config, &plan);
+            if plan.actions.is_empty() {
+                return ((*self.0.get(TEAM).unwrap()).clone(), all);
+            }
+            self.carry_out(&plan.actions);
+            all.extend(plan.actions);
+        }
+        panic!("it does not settle: {all:#?}");
+    }
+}
+
+/// What holds for every plan.
+fn check(namespace: &Namespace, config: &Config, plan: &Plan) {
+    let effective = namespace.is_effective(namespace.profile(config).unwrap(), now());
+    let mode = namespace.mode(now());
+    for action in &plan.actions {
+        match action {
+            Action::Lift(_) => assert!(mode != Some(Mode::Enforce) || effective, "lifts before it is effective"),
+            Action::SetIsolated(true) => assert!(mode == Some(Mode::Enforce) && effective, "isolated is not true"),
+            Action::SetIsolated(false) => assert!(mode != Some(Mode::Enforce) || !effective, "isolated is true"),
+            Action::Apply(policy) => {
+                assert_eq!(mode, Some(Mode::Enforce));
+                let name = policy.metadata.name.as_deref().unwrap();
+                assert!(namespace.policy(name).is_none_or(|there| there.managed && !there.deleting), "overwrites");
+            }
+            Action::Prune(name) => {
+                assert_eq!(mode, Some(Mode::Enforce));
+                assert!(namespace.policy(name).is_some_and(|there| there.managed), "prunes what is not its own");
+            }
+            Action::EndExemption => assert_eq!(namespace.isolation.mode.as_deref(), Some("exempt")),
+        }
+    }
+    for name in &plan.conflicts {
+        assert!(!effective && namespace.policy(name).is_some_and(|there| !there.managed), "{name}");
+    }
+}
+
+fn policy(name: &str, is_managed: bool, spec: &Value) -> Value {
+    let manager = if is_managed { "ringfence" } else { "jane" };
+    json!({ "metadata": { "name": name, "labels": { "app.kubernetes.io/managed-by": manager } }, "spec": spec })
+}
+
+fn deny_all() -> Value {
+    json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] })
+}
+
+fn allow_all() -> Value {
+    json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}] })
+}
+
+fn lifts(actions: &[Action]) -> Vec<&str> {
+    actions.iter().filter_map(|action| if let Action::Lift(pod) = action { Some(pod.as_str()) } else { None }).collect()
+}
+
+#[rstest]
+#[case("standard", &["allow-dns", "allow-same-namespace", "default-deny-all"])]
+#[case("strict", &["allow-dns", "default-deny-all"])]
+#[case("deny-all", &["default-deny-all"])]
+fn a_new_namespace_gets_its_profile_then_isolated_then_its_pods(#[case] profile: &str, #[case] names: &[&str]) {
+    let start = labelled(Some(profile), Some("enforce"), None).holding(&["a", "b"]);
+    assert!(start.planned(&config()).actions.iter().all(|action| matches!(action, Action::Apply(_))));
+    let (namespace, actions) = start.settled(&config());
+    assert_eq!(namespace.policies().map(|policy| policy.name.as_str()).collect::<Vec<_>>(), names);
+    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
+    assert!(namespace.pods.values().all(|pod| !pod.held));
+    let position = |wanted: &Action| actions.iter().position(|action| action == wanted).unwrap();
+    assert!(position(&Action::SetIsolated(true)) < position(&Action::Lift("a".to_owned())));
+    assert!(names.len() <= position(&Action::SetIsolated(true)));
+}
+
+#[test]
+fn a_pod_that_is_held_in_an_effective_namespace_is_lifted_at_once() {
+    let (namespace, _) = enforced().settled(&config());
+    let mut index = Index::default();
+    let copy = index.namespace_mut(TEAM);
+    *copy = namespace;
+    let start = Start(index).holding(&["late"]);
+    assert_eq!(start.planned(&config()).actions, [Action::Lift("late".to_owned())]);
+}
+
+#[rstest]
+#[case::deleted(None)]
+#[case::changed(Some(allow_all()))]
+fn a_managed_policy_that_is_gone_or_changed_is_restored_and_isolated_dropped_until_then(#[case] spec: Option<Value>) {
+    let (namespace, _) = enforced().settled(&config());
+    let mut index = Index::default();
+    *index.namespace_mut(TEAM) = namespace;
+    index.namespace_mut(TEAM).remove_policy("default-deny-all");
+    // The other policy of the profile that selects every pod isolates too; without it the namespace is not effective.
+    index.namespace_mut(TEAM).remove_policy("allow-same-namespace");
+    let mut start = Start(index);
+    if let Some(spec) = &spec {
+        start = start.with(&policy("default-deny-all", true, spec));
+    }
+    let planned = start.holding(&["a"]).planned(&config());
+    assert_eq!(planned.actions.first(), Some(&Action::SetIsolated(false)));
+    assert_eq!(lifts(&planned.actions), Vec::<&str>::new());
+}
+
+#[test]
+fn isolated_by_another_value_is_put_right() {
+    let (namespace, _) = labelled(Some("standard"), Some("enforce"), Some("yes")).settled(&config());
+    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
+}
+
+#[test]
+fn a_managed_policy_that_the_profile_does_not_have_is_pruned_and_others_stay() {
+    let start =
+        enforced().with(&policy("allow-old", true, &deny_all())).with(&policy("own-policy", false, &deny_all()));
+    let (namespace, actions) = start.settled(&config());
+    assert!(actions.contains(&Action::Prune("allow-old".to_owned())));
+    assert!(namespace.policy("allow-old").is_none());
+    assert!(namespace.policy("own-policy").is_some());
+    // What is applied comes before what is taken away: there is no gap between.
+    let prune = actions.iter().position(|action| matches!(action, Action::Prune(_))).unwrap();
+    assert!(actions[..prune].iter().all(|action| matches!(action, Action::Apply(_))));
+}
+
+#[test]
+fn what_is_being_deleted_is_neither_applied_nor_pruned_again_and_isolates_nothing() {
+    let mut going = policy("default-deny-all", true, &deny_all());
+    going["metadata"]["deletionTimestamp"] = json!(PAST);
+    let mut stale = policy("allow-old", true, &allow_all());
+    stale["metadata"]["deletionTimestamp"] = json!(PAST);
+    let start = labelled(Some("deny-all"), Some("enforce"), Some("true")).with(&going).with(&stale).holding(&["a"]);
+    let (namespace, actions) = start.settled(&config());
+    assert_eq!(actions, [Action::SetIsolated(false)]);
+    assert!(namespace.pods["a"].held);
+}
+
+#[test]
+fn an_unmanaged_policy_of_the_same_name_is_not_overwritten_and_reported_where_it_matters() {
+    let start =
+        labelled(Some("deny-all"), Some("enforce"), None).with(&policy("default-deny-all", false, &allow_all()));
+    assert_eq!(start.planned(&config()).conflicts, ["default-deny-all"]);
+    let (namespace, actions) = start.clone().holding(&["a"]).settled(&config());
+    assert!(actions.is_empty(), "{actions:?}");
+    assert!(namespace.pods["a"].held);
+
+    // Another policy makes the whole effective... but for the hole, which is still there.
+    let start = start.with(&policy("spare", false, &deny_all()));
+    assert_eq!(start.planned(&config()).conflicts, ["default-deny-all"]);
+
+    let narrow = json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] });
+    let start = labelled(Some("deny-all"), Some("enforce"), None)
+        .with(&policy("default-deny-all", false, &narrow))
+        .with(&policy("spare", false, &deny_all()));
+    assert_eq!(start.planned(&config()).conflicts, Vec::<String>::new());
+    let (namespace, _) = start.settled(&config());
+    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
+    assert_eq!(namespace.policy("default-deny-all").map(|policy| policy.managed), Some(false));
+}
+
+#[test]
+fn an_unmanaged_policy_that_says_the_same_is_no_conflict() {
+    let start = labelled(Some("deny-all"), Some("enforce"), None).with(&policy("default-deny-all", false, &deny_all()));
+    assert_eq!(start.planned(&config()), Plan { actions: vec![Action::SetIsolated(true)], conflicts: vec![] });
+}
+
+#[rstest]
+#[case::warn("warn")]
+#[case::audit("audit")]
+fn leaving_enforce_keeps_the_policies_drops_isolated_and_lifts(#[case] mode: &str) {
+    let (namespace, _) = enforced().settled(&config());
+    let mut index = Index::default();
+    *index.namespace_mut(TEAM) = namespace;
+    index.namespace_mut(TEAM).isolation.mode = Some(mode.to_owned());
+    let (namespace, actions) = Start(index).holding(&["a"]).settled(&config());
+    assert_eq!(actions, [Action::SetIsolated(false), Action::Lift("a".to_owned())]);
+    assert_eq!(namespace.policies().count(), 3);
+}
+
+#[rstest]
+#[case::exempt(enforced().isolated().exempt(Some(SOON)))]
+#[case::not_adopted_any_more(labelled(None, None, Some("true")))]
+fn so_does_an_exemption_and_being_un_adopted(#[case] start: Start) {
+    let (namespace, actions) = start.holding(&["a"]).settled(&config());
+    assert_eq!(actions, [Action::SetIsolated(false), Action::Lift("a".to_owned())]);
+    assert_eq!(namespace.policies().count(), 0);
+}
+
+#[rstest]
+#[case::that_is_over(Some(PAST))]
+#[case::without_an_end(None)]
+#[case::with_an_end_that_is_no_time(Some("soon"))]
+fn an_exemption_ends(#[case] until: Option<&str>) {
+    let (namespace, actions) = enforced().exempt(until).holding(&["a"]).settled(&config());
+    assert_eq!(actions.first(), Some(&Action::EndExemption));
+    assert_eq!(actions.iter().filter(|action| **action == Action::EndExemption).count(), 1);
+    assert_eq!(namespace.isolation.mode.as_deref(), Some("enforce"));
+    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
+    assert_eq!(lifts(&actions), ["a"]);
+}
+
+#[rstest]
+#[case::in_force(SOON, true)]
+#[case::over(PAST, false)]
+fn an_exception_counts_until_it_ends(#[case] until: &str, #[case] effective: bool) {
+    let mut wide = policy("wide", false, &allow_all());
+    wide["metadata"]["annotations"] =
+        json!({ "ringfence.dev/exception-reason": "legacy", "ringfence.dev/exception-until": until });
+    let (namespace, _) = enforced().with(&wide).holding(&["a"]).settled(&config());
+    assert_eq!(namespace.isolation.isolated.is_some(), effective);
+    assert_eq!(namespace.pods["a"].held, !effective);
+}
+
+#[rstest]
+#[case::terminating(enforced().isolated().terminating())]
+#[case::terminating_and_exempt(enforced().exempt(Some(PAST)).terminating())]
+fn nothing_is_done_in_a_terminating_namespace(#[case] start: Start) {
+    assert_eq!(start.holding(&["a"]).planned(&config()), Plan::default());
+}
+
+#[test]
+fn nothing_is_done_in_an_excluded_namespace() {
+    let excluding = Config::parse(&json!({ "excluded": [TEAM] })).unwrap();
+    assert_eq!(enforced().isolated().holding(&["a"]).planned(&excluding), Plan::default());
+}
+
+#[test]
+fn nothing_is_done_in_a_namespace_that_was_never_adopted() {
+    let start = labelled(None, None, None).with(&policy("wide", false, &allow_all()));
+    assert_eq!(start.planned(&config()), Plan::default());
+}
+
+#[test]
+fn an_unknown_profile_is_the_default_one() {
+    let (namespace, _) = labelled(Some("gone"), Some("enforce"), None).settled(&config());
+    assert_eq!(namespace.policies().count(), 3);
+    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
+}
+
+fn one_of(values: &'static [&'static str]) -> impl Strategy<Value = Option<&'static str>> {
+    proptest::option::weighted(0.8, proptest::sample::select(values))
+}
+
+fn spec() -> impl Strategy<Value = Value> {
+    let some = json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"], "ingress": [{}] });
+    let ports = json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{ "ports": [{ "port": 443 }] }] });
+    prop_oneof![Just(deny_all()), Just(allow_all()), Just(some), Just(ports)]
+}
+
+fn any_policy() -> impl Strategy<Value = Value> {
+    const NAMES: [&str; 5] = ["default-deny-all", "allow-dns", "allow-same-namespace", "other", "wide"];
+    (proptest::sample::select(&NAMES[..]), any::<bool>(), spec(), any::<(bool, bool)>(), one_of(&[SOON, PAST]))
+        .prop_map(|(name, is_managed, spec, (deleting, excepted), until)| {
+            let mut object = policy(name, is_managed, &spec);
+            if deleting {
+                object["metadata"]["deletionTimestamp"] = json!(PAST);
+            }
+            if excepted {
+                object["metadata"]["annotations"] = json!({ "ringfence.dev/exception-reason": "r" });
+                object["metadata"]["annotations"]["ringfence.dev/exception-until"] = json!(until.unwrap_or(""));
+            }
+            object
+        })
+}
+
+fn any_start() -> impl Strategy<Value = Start> {
+    let labels = (
+        one_of(&["standard", "strict", "deny-all", "gone", ""]),
+        one_of(&["enforce", "enforce", "warn", "audit", "exempt", "nonsense"]),
+        one_of(&["true", "false", ""]),
+    );
+    let exemption = (one_of(&["migration", " "]), one_of(&[SOON, PAST, "soon"]));
+    (labels, exemption, proptest::collection::vec(any_policy(), 0..6), 0..3usize, proptest::bool::weighted(0.1))
+        .prop_map(|((profile, mode, isolated), (reason, until), policies, pods, terminating)| {
+            let mut start = labelled(profile, mode, isolated).holding(&["a", "b", "c"][..pods]);
+            for policy in &policies {
+                start = start.with(policy);
+            }
+            let namespace = start.0.namespace_mut(TEAM);
+            namespace.isolation.exempt_reason = reason.map(str::to_owned);
+            namespace.isolation.exempt_until = until.map(str::to_owned);
+            namespace.terminating = terminating;
+            start
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn from_anywhere_the_plan_settles(start in any_start()) {
+        let config = config();
+        let before = (*start.0.get(TEAM).unwrap()).clone();
+        let (namespace, actions) = start.settled(&config);
+        if before.terminating {
+            prop_assert_eq!(actions, vec![]);
+            return Ok(());
+        }
+        let enforced = namespace.mode(now()) == Some(Mode::Enforce);
+        let effective = namespace.is_effective(namespace.profile(&config).unwrap(), now());
+        let expected = (enforced && effective).then_some("true");
+        prop_assert_eq!(namespace.isolation.isolated.as_deref(), expected);
+        let held = namespace.pods.values().any(|pod| pod.held);
+        prop_assert_eq!(held, enforced && !effective && !namespace.pods.is_empty());
+        // What is not Ringfence's is as it was.
+        for policy in before.policies().filter(|policy| !policy.managed) {
+            prop_assert_eq!(namespace.policy(&policy.name), Some(policy));
+        }
+        if !enforced {
+            prop_assert_eq!(namespace.policies().collect::<Vec<_>>(), before.policies().collect::<Vec<_>>());
+        }
+    }
+}

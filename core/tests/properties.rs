@@ -72,11 +72,7 @@ fn is_kept(fewer: &Holes, more: &Holes, naive: &Naive<'_>) -> Result<(), String>
 fn coverage_by_trying(written: &[Value], direction: Direction) -> u8 {
     let isolated =
         naive::pods().iter().map(|pod| written.iter().any(|p| naive::isolates(p, direction, pod))).collect::<Vec<_>>();
-    if isolated.iter().all(|isolated| *isolated) {
-        2
-    } else {
-        u8::from(isolated.contains(&true))
-    }
+    if isolated.iter().all(|isolated| *isolated) { 2 } else { u8::from(isolated.contains(&true)) }
 }
 
 fn check_coverage(written: &[Value]) {

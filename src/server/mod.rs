@@ -48,6 +48,14 @@ impl App {
         self.metrics.reviews_decided()
     }
 
+    /// The metrics, as `/metrics` gives them.
+    ///
+    /// # Errors
+    /// Where a metric can't be written as text.
+    pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
+        self.metrics.encode(&self.cluster)
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

@@ -1,14 +1,40 @@
 //! What may be written in the configuration. Every field may be left out.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Config, Duration, Existing, Pods, Treatment};
 use crate::profile::Effect;
 use crate::vocabulary::Mode;
+
+/// Something with fields that must be written as such: serde also takes a list for the fields in their order.
+#[derive(Debug, Default)]
+pub(super) struct Mapping<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Mapping<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping of fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -21,18 +47,18 @@ pub(super) struct File {
     pub(super) vendor_policies: Option<Treatment>,
     pub(super) excluded: Option<Vec<String>>,
     pub(super) longest_exemption: Option<Duration>,
-    pub(super) profiles: BTreeMap<String, ProfileFile>,
+    pub(super) profiles: BTreeMap<String, Mapping<ProfileFile>>,
     pub(super) staleness: Option<Duration>,
-    pub(super) limits: LimitsFile,
+    pub(super) limits: Mapping<LimitsFile>,
 }
 
 /// A profile. One with a built-in's name changes that: what is left out stays.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ProfileFile {
-    pub(super) policies: Option<Vec<PolicyFile>>,
-    pub(super) holes: HolesFile,
-    pub(super) dns: Option<DnsFile>,
+    pub(super) policies: Option<Vec<Mapping<PolicyFile>>>,
+    pub(super) holes: Mapping<HolesFile>,
+    pub(super) dns: Option<Mapping<DnsFile>>,
 }
 
 #[derive(Debug, Deserialize)]

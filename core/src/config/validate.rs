@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::schema::{DnsFile, File, HolesFile, LimitsFile, ProfileFile};
+use super::schema::{DnsFile, File, HolesFile, LimitsFile, Mapping, ProfileFile};
 use super::{Config, Limits};
 use crate::policy::Direction;
 use crate::policy::parse::FieldError;
@@ -39,9 +39,9 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
             config.excluded.insert(name);
         }
     }
-    config.limits = limits(file.limits, &mut errors);
+    config.limits = limits(file.limits.0, &mut errors);
     let mut profiles: Vec<Profile> = config.profiles.iter().cloned().collect();
-    for (name, written) in file.profiles {
+    for (name, Mapping(written)) in file.profiles {
         if let Some(profile) = self::profile(&name, written, &mut errors) {
             profiles.push(profile);
         }
@@ -67,10 +67,12 @@ fn decode(value: &Value, errors: &mut Errors) -> Option<File> {
     let decoded = {
         let mut track = serde_path_to_error::Track::new();
         let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-        let result =
-            File::deserialize(serde_ignored::Deserializer::new(tracked, &mut |path: serde_ignored::Path<'_>| {
+        let result = Mapping::<File>::deserialize(serde_ignored::Deserializer::new(
+            tracked,
+            &mut |path: serde_ignored::Path<'_>| {
                 unknown.push(path.to_string());
-            }));
+            },
+        ));
         result.map_err(|problem| (track.path().to_string(), problem.to_string()))
     };
     for path in unknown {
@@ -85,7 +87,7 @@ fn decode(value: &Value, errors: &mut Errors) -> Option<File> {
         errors.push(error(path, "", "unknown field", "see `ringfence config` for the fields there are"));
     }
     match decoded {
-        Ok(file) => Some(file),
+        Ok(Mapping(file)) => Some(file),
         Err((path, problem)) => {
             errors.push(error(
                 if path == "." { String::new() } else { path },
@@ -169,7 +171,7 @@ fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Prof
     let mut policies: Vec<Policy> = Vec::new();
     match written.policies {
         Some(list) => {
-            for (i, policy) in list.into_iter().enumerate() {
+            for (i, Mapping(policy)) in list.into_iter().enumerate() {
                 let path = format!("{path}.policies[{i}]");
                 if policies.iter().any(|other| other.name == policy.name) {
                     errors.push(error(
@@ -201,10 +203,10 @@ fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Prof
             None => {}
         },
     }
-    if let Some(dns) = written.dns {
+    if let Some(Mapping(dns)) = written.dns {
         self::dns(dns, &path, &mut policies, errors);
     }
-    let holes = self::holes(&written.holes, &path, errors);
+    let holes = self::holes(&written.holes.0, &path, errors);
     if errors.len() > before {
         return None;
     }

@@ -17,7 +17,7 @@ use super::selectors::{KeySet, Labels, NAMESPACE_NAME_LABEL};
 pub type Set = FixedBitSet;
 
 /// How many steps a question may take. A step is about what looking at one selector, or at one key, costs.
-pub const STEPS_PER_QUESTION: u64 = 200_000;
+pub const STEPS_PER_QUESTION: u64 = 400_000;
 
 /// The steps that are left for a question.
 #[derive(Debug)]
@@ -99,6 +99,15 @@ struct Key<'a> {
     /// The selectors that restrict this key.
     restricted: Set,
     candidates: Vec<Candidate<'a>>,
+    /// The candidates that are not mentioned by a selector: absent, where that is possible, and some other value.
+    unmentioned: Vec<usize>,
+}
+
+/// What a selector says of a key: the candidates that it mentions. It takes the others all the same way, but for absence.
+#[derive(Debug)]
+struct Restriction {
+    key: usize,
+    mentions: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -114,8 +123,8 @@ pub struct Space<'a> {
     boxes: usize,
     /// How many words a set of selectors takes.
     words: usize,
-    /// For each selector, the keys that it restricts.
-    keys_of: Vec<Vec<usize>>,
+    /// For each selector, the keys that it restricts, in their order.
+    keys_of: Vec<Vec<Restriction>>,
     satisfiable: Set,
 }
 
@@ -147,14 +156,15 @@ fn fresh(taken: &BTreeMap<&str, Vec<usize>>) -> String {
 }
 
 impl<'a> Key<'a> {
-    /// A key with its domain, and for each value of it the selectors that admit the value.
+    /// The next key with its domain, and for each value of it the selectors that admit the value.
     fn new(
-        owner: Owner,
-        name: &'a str,
+        (owner, name): (Owner, &'a str),
+        number: usize,
         sets: &[(usize, &'a KeySet)],
-        boxes: usize,
+        keys_of: &mut [Vec<Restriction>],
         budget: &mut Budget,
     ) -> Result<Self, Capped> {
+        let boxes = keys_of.len();
         budget.spend(sets.iter().map(|(_, set)| 1 + 8 * set.mentions()).sum())?;
         let mut mentioned_by: BTreeMap<&'a str, Vec<usize>> = BTreeMap::new();
         for (index, set) in sets {
@@ -168,6 +178,9 @@ impl<'a> Key<'a> {
         let mut unrestricted = restricted.clone();
         unrestricted.toggle_range(..);
 
+        for (index, set) in sets {
+            keys_of[*index].push(Restriction { key: number, mentions: Vec::with_capacity(set.mentions()) });
+        }
         let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(mentioned_by.len() + 2);
         let required = always_present(owner, name);
         if !required {
@@ -185,11 +198,15 @@ impl<'a> Key<'a> {
             let mut admitted = unmentioned.clone();
             for index in by {
                 admitted.toggle(index);
+                if let Some(restriction) = keys_of[index].last_mut() {
+                    restriction.mentions.push(candidates.len());
+                }
             }
             candidates.push(Candidate { value: Some(Cow::Borrowed(value)), admitted });
         }
         candidates.push(Candidate { value: Some(other), admitted: unmentioned });
-        Ok(Self { owner, name, restricted, candidates })
+        let unmentioned = if required { vec![candidates.len() - 1] } else { vec![0, candidates.len() - 1] };
+        Ok(Self { owner, name, restricted, candidates, unmentioned })
     }
 }
 
@@ -206,13 +223,10 @@ impl<'a> Space<'a> {
                 mentions.entry((owner, key)).or_default().push((index, set));
             }
         }
-        let mut keys_of = vec![Vec::new(); boxes.len()];
+        let mut keys_of: Vec<Vec<Restriction>> = boxes.iter().map(|keys| Vec::with_capacity(keys.len())).collect();
         let mut keys: Vec<Key<'a>> = Vec::with_capacity(mentions.len());
-        for ((owner, name), sets) in mentions {
-            for (index, _) in &sets {
-                keys_of[*index].push(keys.len());
-            }
-            keys.push(Key::new(owner, name, &sets, boxes.len(), budget)?);
+        for (key, sets) in mentions {
+            keys.push(Key::new(key, keys.len(), &sets, &mut keys_of, budget)?);
         }
         // Two requirements that contradict each other leave a key with nothing, and the selector with no pod.
         let mut satisfiable = Set::with_capacity(boxes.len());
@@ -323,7 +337,7 @@ impl Search<'_> {
             self.open[index] -= 1;
         }
         let mut found = None;
-        for (candidate, narrowed) in self.branches(number, possible)? {
+        for (candidate, narrowed) in self.branches(number, possible, &affected)? {
             self.chosen[number] = Some(candidate);
             found = self.descend(&narrowed, depth + 1)?;
             if found.is_some() {
@@ -338,14 +352,24 @@ impl Search<'_> {
     }
 
     /// The values of a key that are worth trying, each with the selectors that it leaves possible.
-    fn branches(&mut self, key: usize, possible: &Set) -> Result<Vec<(usize, Set)>, Capped> {
-        let candidates = &self.space.keys[key].candidates;
-        self.budget.spend(candidates.len() * (8 + 2 * self.space.words))?;
-        let mut seen = HashSet::with_capacity(candidates.len());
-        let mut distinct: Vec<(usize, Set)> = Vec::new();
-        for (number, candidate) in candidates.iter().enumerate() {
+    fn branches(&mut self, number: usize, possible: &Set, affected: &Set) -> Result<Vec<(usize, Set)>, Capped> {
+        let space = self.space;
+        let key = &space.keys[number];
+        let mut worth = key.unmentioned.clone();
+        for restrictions in affected.ones().map(|index| &space.keys_of[index]) {
+            if let Ok(at) = restrictions.binary_search_by_key(&number, |restriction| restriction.key) {
+                self.budget.spend(1 + restrictions[at].mentions.len())?;
+                worth.extend_from_slice(&restrictions[at].mentions);
+            }
+        }
+        worth.sort_unstable();
+        worth.dedup();
+        self.budget.spend(worth.len() * (8 + 2 * space.words))?;
+        let mut seen = HashSet::with_capacity(worth.len());
+        let mut distinct: Vec<(usize, Set)> = Vec::with_capacity(worth.len());
+        for number in worth {
             let mut narrowed = possible.clone();
-            narrowed.intersect_with(&candidate.admitted);
+            narrowed.intersect_with(&key.candidates[number].admitted);
             if !seen.contains(&narrowed) {
                 seen.insert(narrowed.clone());
                 distinct.push((number, narrowed));
@@ -386,7 +410,7 @@ impl Search<'_> {
         self.budget.spend(keys.len() * (1 + self.space.words / 2))?;
         Ok(keys
             .iter()
-            .copied()
+            .map(|restriction| restriction.key)
             .filter(|&key| self.chosen[key].is_none())
             .max_by_key(|&key| self.space.keys[key].restricted.intersection_count(possible)))
     }

@@ -210,9 +210,7 @@ fn rule_allows_port(ports: &[Value], point: &Ports) -> bool {
             };
             match point {
                 Ports::Range(p, number, _) => {
-                    p.to_string() == protocol
-                        && !entry["port"].is_string()
-                        && (from..=to).contains(&u64::from(*number))
+                    p.to_string() == protocol && !entry["port"].is_string() && (from..=to).contains(&u64::from(*number))
                 }
                 Ports::Named(p, name) => {
                     let whole = !entry["port"].is_string() && (from, to) == (1, 65535);
@@ -331,8 +329,7 @@ pub(crate) struct Holes {
 
 /// The holes of `after` that concern a pod for which `before` did not have them.
 pub(crate) fn opened(before: &[Value], after: &[Value], direction: Direction) -> Holes {
-    let (mut of_before, mut of_after) =
-        (Naive::new(before, after, direction), Naive::new(after, before, direction));
+    let (mut of_before, mut of_after) = (Naive::new(before, after, direction), Naive::new(after, before, direction));
     let pods: Vec<(Has, Has)> = pods().iter().map(|pod| (of_before.has(pod), of_after.has(pod))).collect();
     let mut holes = Holes::default();
     for kind in [Kind::All, Kind::Cluster, Kind::W4, Kind::W6] {

@@ -115,39 +115,46 @@ impl Contribution {
     }
 }
 
-/// For each class of ports, the rules that allow it and not all ports; `None` past [`PORT_WORK`].
-fn rules_of_classes(rules: &[(usize, &Rule)], classes: &[Ports]) -> Option<Vec<Vec<usize>>> {
-    let mut allowed: Vec<Vec<usize>> = vec![Vec::new(); classes.len()];
+/// Classes of ports put together that the same rules allow, each with these rules, where rules for all ports are left
+/// out; `None` past [`PORT_WORK`].
+fn group(rules: &[(usize, &Rule)], classes: Vec<Ports>) -> Option<Vec<(Vec<usize>, Vec<Ports>)>> {
+    let mut allowed: Vec<(usize, usize)> = Vec::new();
+    let mut last_rule = vec![usize::MAX; classes.len()];
     let mut work = 0usize;
     for (index, (_, rule)) in rules.iter().enumerate() {
         for entry in rule.ports.iter().flatten() {
-            for class in ports::included(classes, entry).into_iter().flatten() {
-                work += 1;
-                if work > PORT_WORK {
-                    return None;
-                }
-                if allowed[class].last() != Some(&index) {
-                    allowed[class].push(index);
+            let included = ports::included(&classes, entry);
+            work += 8 + included[0].len() + included[1].len();
+            if work > PORT_WORK {
+                return None;
+            }
+            for class in included.into_iter().flatten() {
+                if last_rule[class] != index {
+                    last_rule[class] = index;
+                    allowed.push((class, index));
                 }
             }
         }
     }
-    Some(allowed)
-}
-
-/// Puts classes of ports together that the same rules allow.
-fn group(classes: Vec<Ports>, allowed: Vec<Vec<usize>>) -> Vec<(Vec<usize>, Vec<Ports>)> {
+    // Stable, so that the rules of each class stay in their order.
+    allowed.sort_by_key(|(class, _)| *class);
+    let mut rest = allowed.as_slice();
     let mut place: HashMap<Vec<usize>, usize> = HashMap::new();
     let mut grouped: Vec<(Vec<usize>, Vec<Ports>)> = Vec::new();
-    for (class, rules) in classes.into_iter().zip(allowed) {
-        if let Some(&at) = place.get(&rules) {
+    let mut here: Vec<usize> = Vec::new();
+    for (number, class) in classes.into_iter().enumerate() {
+        let (of_class, others) = rest.split_at(rest.partition_point(|(class, _)| *class <= number));
+        rest = others;
+        here.clear();
+        here.extend(of_class.iter().map(|(_, rule)| *rule));
+        if let Some(&at) = place.get(&here) {
             grouped[at].1.push(class);
         } else {
-            place.insert(rules.clone(), grouped.len());
-            grouped.push((rules, vec![class]));
+            place.insert(here.clone(), grouped.len());
+            grouped.push((here.clone(), vec![class]));
         }
     }
-    grouped
+    Some(grouped)
 }
 
 impl<'a> Union<'a> {
@@ -164,17 +171,12 @@ impl<'a> Union<'a> {
         let contributions: Vec<Contribution> =
             rules.iter().map(|(policy, rule)| contribution(*policy, rule, own, &mut boxes)).collect();
         let classes = ports::classes(rules.iter().flat_map(|(_, rule)| rule.ports.iter().flatten()));
-        let of_classes = rules_of_classes(&rules, &classes);
-        let capped = of_classes.is_none();
-        let (grouped, on_all_ports): (_, Vec<usize>) = match of_classes {
-            Some(allowed) => {
-                let on_all_ports = (0..rules.len()).filter(|&index| rules[index].1.ports.is_none()).collect();
-                (group(classes, allowed), on_all_ports)
-            }
-            None => {
-                (vec![(Vec::new(), Protocol::ALL.into_iter().map(Ports::every).collect())], (0..rules.len()).collect())
-            }
-        };
+        let grouped = group(&rules, classes);
+        let capped = grouped.is_none();
+        let grouped =
+            grouped.unwrap_or_else(|| vec![(Vec::new(), Protocol::ALL.into_iter().map(Ports::every).collect())]);
+        let on_all_ports: Vec<usize> =
+            (0..rules.len()).filter(|&index| capped || rules[index].1.ports.is_none()).collect();
         let help = |helpers: &mut [Set; 3], indices: &[usize]| {
             for contribution in indices.iter().map(|&index| &contributions[index]) {
                 for wide in Wide::ALL.into_iter().filter(|wide| contribution.helps(*wide)) {
@@ -228,7 +230,7 @@ impl<'a> Union<'a> {
     ) -> Result<bool, Capped> {
         let here = &self.groups[group];
         let helpers = &here.helpers[wide as usize];
-        budget.spend(1 + helpers.len() / 256)?;
+        // Free, so that what nobody could open is never taken for a hole, even past the cap.
         if helpers.is_disjoint(policies) {
             return Ok(false);
         }
@@ -265,7 +267,7 @@ impl<'a> Union<'a> {
         budget: &mut Budget,
     ) -> Result<bool, Capped> {
         let helpers = &self.helpers[wide as usize];
-        budget.spend(1 + helpers.len() / 256)?;
+        // Free, so that what nobody could open is never taken for a hole, even past the cap.
         if helpers.is_disjoint(policies) {
             return Ok(false);
         }

@@ -13,6 +13,9 @@ pub struct AndOr {
     pub message: String,
 }
 
+/// How many findings are reported of one policy.
+const FINDINGS: usize = 20;
+
 /// Finds, in every rule that counts, an item with only a namespaceSelector next to one with only a podSelector.
 #[must_use]
 pub fn and_or(policy: &NetworkPolicy) -> Vec<AndOr> {
@@ -36,6 +39,9 @@ pub fn and_or(policy: &NetworkPolicy) -> Vec<AndOr> {
                 else {
                     continue;
                 };
+                if found.len() == FINDINGS {
+                    return found;
+                }
                 let of_namespaces = if namespaces.selects_all() {
                     "of every namespace".to_owned()
                 } else {

@@ -66,6 +66,16 @@ pub enum ParseError {
     Invalid(Vec<FieldError>),
 }
 
+/// A text that quotes what was written, cut where that is longer than anyone wants to read.
+fn shortened(mut text: String) -> String {
+    const LONGEST: usize = 400;
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 fn list(errors: &[FieldError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -90,8 +100,8 @@ where
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
         ParseError::Malformed {
-            path: if path == "." { String::new() } else { path },
-            problem: error.inner().to_string(),
+            path: if path == "." { String::new() } else { shortened(path) },
+            problem: shortened(error.inner().to_string()),
         }
     })
 }

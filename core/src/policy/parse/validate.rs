@@ -8,10 +8,13 @@ use ipnet::IpNet;
 
 use super::names::{is_label_value, is_port_name, is_qualified_name};
 use super::wire::{self, IntOrString, LabelSelector, OrDefault};
-use super::{FieldError, Source};
+use super::{FieldError, Source, shortened};
 use crate::policy::ports::{PORTS, Ports, Protocol};
 use crate::policy::selectors::{KeySet, Selector};
 use crate::policy::{NetworkPolicy, Peer, Rule, Spec};
+
+/// How many errors are reported of one object: a message has to be read, and must not outgrow the object.
+const ERRORS: usize = 20;
 
 /// Collects what is wrong, each with its path.
 struct Errors {
@@ -21,9 +24,12 @@ struct Errors {
 
 impl Errors {
     fn add(&mut self, path: impl Into<String>, value: &str, problem: &str, fix: &str) {
+        if self.found.len() >= ERRORS {
+            return;
+        }
         self.found.push(FieldError {
-            path: path.into(),
-            value: value.to_owned(),
+            path: shortened(path.into()),
+            value: shortened(value.to_owned()),
             problem: problem.to_owned(),
             fix: fix.to_owned(),
         });
@@ -178,23 +184,21 @@ fn lenient_cidr(text: &str) -> Option<(IpNet, bool)> {
     }
     let prefix: u8 = length.parse().ok()?;
     let mut canonical = length.len() == 1 || !length.starts_with('0');
-    let (address, prefix) = match address.parse::<IpAddr>() {
-        Ok(IpAddr::V6(v6)) => match (v6.to_ipv4_mapped(), prefix.checked_sub(96)) {
-            (Some(v4), Some(prefix)) => {
-                canonical = false;
-                (IpAddr::V4(v4), prefix)
-            }
-            (Some(_), None) => {
-                canonical = false;
-                (IpAddr::V6(v6), prefix)
-            }
-            (None, _) => (IpAddr::V6(v6), prefix),
-        },
-        Ok(v4) => (v4, prefix),
+    let address = match address.parse::<IpAddr>() {
+        Ok(address) => address,
         Err(_) => {
             canonical = false;
-            (leading_zeros(address)?, prefix)
+            leading_zeros(address)?
         }
+    };
+    let mapped = match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    canonical &= mapped.is_none();
+    let (address, prefix) = match (mapped, prefix.checked_sub(96)) {
+        (Some(v4), Some(prefix)) => (IpAddr::V4(v4), prefix),
+        _ => (address, prefix),
     };
     let net = IpNet::new(address, prefix).ok()?;
     let masked = net.trunc();

@@ -1,0 +1,154 @@
+//! The process itself: what it logs, that it drains, and what its admin port says.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n";
+
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    ca: String,
+    logs: mpsc::Receiver<String>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn follow(stderr: ChildStderr) -> mpsc::Receiver<String> {
+    let (sender, logs) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    logs
+}
+
+fn serve(directory: &Path, config: &str) -> Process {
+    std::fs::write(directory.join("ns.yaml"), NAMESPACE).unwrap();
+    std::fs::write(directory.join("config.yaml"), config).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+        .current_dir(directory)
+        .args(["serve", "--manifests", "ns.yaml", "--config", "config.yaml"])
+        .args(["--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+        .env("RUST_LOG", "debug")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let logs = follow(child.stderr.take().unwrap());
+    loop {
+        let line = logs.recv_timeout(Duration::from_secs(30)).expect("it says that it serves");
+        let event: Value = serde_json::from_str(&line).unwrap();
+        if event["fields"]["message"] == "serving" {
+            let address = |key: &str| event["fields"][key].as_str().unwrap().parse().unwrap();
+            let (address, admin) = (address("address"), address("admin"));
+            let ca = std::fs::read_to_string(directory.join("certs/ca.crt")).unwrap();
+            return Process { child, address, admin, ca, logs };
+        }
+    }
+}
+
+impl Process {
+    fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+
+    fn signal(&self, name: &str) {
+        let killed = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+}
+
+#[test]
+fn case_22_foreign_text_can_forge_no_log_line_and_objects_are_never_logged() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = serve(directory.path(), "{}");
+    let forged = "x\n{\"level\":\"INFO\",\"fields\":{\"message\":\"forged\"}}\r\n\u{1b}[31m";
+    let mut connection = connect_to(process.address, &process.ca);
+    let request = json!({
+        "uid": forged, "name": forged, "namespace": "team-a", "resource": networkpolicies(),
+        "userInfo": { "username": forged },
+        "object": {
+            "metadata": { "name": "open", "annotations": { "note": "s3cr3t-in-an-annotation" }, "labels": { "pass": "s3cr3t" } },
+            "spec": { "podSelector": {}, "ingress": [{}] },
+        },
+    });
+    let reply = connection.post("/validate", &review(&request));
+    assert_eq!(reply.response()["allowed"], false);
+    // A review that does not parse is not repeated in the log either.
+    connection.post_bytes("/validate", b"{\"s3cr3t\": ");
+
+    let mut denied = None;
+    while let Ok(line) = process.logs.recv_timeout(Duration::from_secs(2)) {
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not one JSON object a line: {line}"));
+        assert!(!line.contains("s3cr3t"), "{line}");
+        assert!(!line.contains('\u{1b}'), "{line}");
+        assert_ne!(event["fields"]["message"], "forged");
+        if event["fields"]["reason"] == "BaselineWeakened" {
+            denied = Some(event);
+        }
+    }
+    let denied = denied.expect("the denial is logged, with its reason");
+    assert_eq!(denied["fields"]["user"], format!("{forged:?}"));
+}
+
+#[test]
+fn sigterm_drains_the_server_answers_on_with_connection_close_and_exits_with_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = serve(directory.path(), "limits: {drain: 2s}\n");
+    assert_eq!(process.get("/readyz").0, 200);
+    assert_eq!(process.get("/livez").0, 200);
+    let request = review(&json!({ "name": "team-b", "namespace": "team-b", "object": adopted("team-b") }));
+    let mut connection = connect_to(process.address, &process.ca);
+    assert_eq!(connection.post("/validate", &request).header("connection"), None);
+
+    process.signal("-TERM");
+    while process.get("/readyz").0 == 200 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(process.get("/livez").0, 200, "a draining process is alive");
+    // Both the connection that was there and a new one are answered, and closed after it.
+    for mut connection in [connection, connect_to(process.address, &process.ca)] {
+        let reply = connection.post("/validate", &request);
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert!(connection.reply().is_none());
+    }
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_admin_port_has_health_and_metrics_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = serve(directory.path(), "{}");
+    let mut connection = connect_to(process.address, &process.ca);
+    connection.post("/validate", &review(&json!({ "name": "b", "namespace": "b", "object": {} })));
+    let (status, metrics) = process.get("/metrics");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("ringfence_namespaces{state=\"isolated\"} 1"), "{metrics}");
+    assert!(metrics.contains("reason=\"BaselineMissing\"} 1"), "{metrics}");
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    assert_eq!(process.get("/validate").0, 404);
+}
