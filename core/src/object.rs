@@ -27,6 +27,32 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Makes types that are derived with `#[serde(remote = "Self")]` readable from maps alone. What serde derives reads a
+/// list too, by position, and would take `podSelector: []` for `{}`; the API server refuses it.
+macro_rules! from_map_only {
+    ($($name:ident $(<$lifetime:lifetime>)?),+ $(,)?) => {$(
+        impl<'de $(: $lifetime, $lifetime)?> serde::Deserialize<'de> for $name $(<$lifetime>)? {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Map<T>(std::marker::PhantomData<T>);
+                impl<'de $(: $lifetime, $lifetime)?> serde::de::Visitor<'de> for Map<$name $(<$lifetime>)?> {
+                    type Value = $name $(<$lifetime>)?;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("a map")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                        // The inherent function that the derive has made, which reads the fields.
+                        $name::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(Map(std::marker::PhantomData))
+            }
+        }
+    )+};
+}
+pub(crate) use from_map_only;
+
 /// A string, borrowed where it needed no unescaping.
 #[derive(Deserialize, Default)]
 #[serde(transparent)]
@@ -107,7 +133,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 
 /// `metadata` (`k8s.io/apimachinery/pkg/apis/meta/v1.ObjectMeta`), as far as a verdict needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct ObjectMeta<'a> {
     /// The name; empty where the API server is still to generate it.
     #[serde(borrow, deserialize_with = "nullable")]
@@ -128,6 +154,8 @@ pub struct ObjectMeta<'a> {
     #[serde(deserialize_with = "nullable")]
     pub finalizers: Vec<String>,
 }
+
+from_map_only!(ObjectMeta<'a>);
 
 impl ObjectMeta<'_> {
     /// A label's value.

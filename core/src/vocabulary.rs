@@ -50,7 +50,7 @@ pub const NAMESPACE_CONTROLLERS: [&str; 2] =
 pub const GROUP: &str = "ringfence.dev";
 
 /// What Ringfence does in a namespace, as in Pod Security Admission, and `exempt`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Policies applied, pods held until they are effective, denials.
@@ -82,12 +82,6 @@ impl Mode {
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.as_str() == value)
-    }
-
-    /// The stricter of two: on a change of mode it decides.
-    #[must_use]
-    pub fn stricter(self, other: Self) -> Self {
-        self.min(other)
     }
 }
 

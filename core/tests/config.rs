@@ -1,5 +1,7 @@
 //! The configuration: built-in profiles, defaults that read back, and errors that name field and fix.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail like this, also in its helpers")]
+
 use ringfence_core::config::{Config, Existing, Pods, Treatment};
 use ringfence_core::policy::Direction;
 use ringfence_core::policy::verdict::judge;
@@ -366,4 +368,18 @@ fn everything_that_is_wrong_is_reported_at_once() {
         "profiles": { "web": { "policies": [{ "name": "p", "spec": { "podSelector": {}, "policyTypes": ["in", "out"] } }] } },
     });
     assert_eq!(errors(&value).len(), 6, "{:#?}", errors(&value));
+}
+
+#[test]
+fn an_empty_section_is_like_none() {
+    let empty = json!({ "profiles": null, "limits": null, "excluded": null });
+    assert_eq!(Config::parse(&empty).unwrap(), Config::default());
+    let profile = json!({ "profiles": { "standard": { "holes": null, "dns": null } } });
+    assert_eq!(Config::parse(&profile).unwrap(), Config::default());
+}
+
+#[test]
+fn an_idle_timeout_below_the_api_servers_own_is_refused() {
+    let [error] = <[_; 1]>::try_from(errors(&json!({ "limits": { "idleTimeout": "90s" } }))).unwrap();
+    assert_eq!((error.path.as_str(), error.fix.as_str()), ("limits.idleTimeout", "set at least 91s"));
 }

@@ -1,5 +1,7 @@
 //! The parser: what it rejects and where, how it decodes, and what it takes for granted.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use ringfence_core::policy::parse::{ParseError, Source, network_policy, network_policy_json};
 use ringfence_core::policy::ports::{Ports, Protocol};
 use ringfence_core::policy::selectors::Labels;
@@ -8,7 +10,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 fn parse(spec: &Value, source: Source) -> Result<NetworkPolicy, ParseError> {
-    network_policy(&json!({ "metadata": { "name": "p" }, "spec": spec }), source)
+    network_policy(json!({ "metadata": { "name": "p" }, "spec": spec }), source)
 }
 
 fn spec(spec: &Value) -> Spec {

@@ -1,5 +1,7 @@
 //! The controller's plan, carried out by a small interpreter over an index until nothing is left to do.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail like this, also in its helpers")]
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use ringfence_core::config::Config;

@@ -2,6 +2,8 @@
 //!
 //! `PROPTEST_CASES` sets how many sets are tried; what fails is kept as a plain test at the end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use proptest::prelude::*;
@@ -11,7 +13,7 @@ use ringfence_core::policy::parse::{Source, network_policy};
 use ringfence_core::policy::ports::Ports;
 use ringfence_core::policy::verdict::judge;
 use ringfence_core::policy::{Direction, NetworkPolicy};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::generate::{policies, policy};
 use support::naive::{self, Holes, Naive};
 
@@ -212,4 +214,148 @@ proptest! {
         let after: Vec<Value> = before.iter().cloned().chain([added]).collect();
         check_opened(&before, &after);
     }
+}
+
+fn selecting(requirements: &[(usize, &str)]) -> Value {
+    let requirements: Vec<Value> = requirements
+        .iter()
+        .map(|(key, operator)| match *operator {
+            "In" | "NotIn" => json!({ "key": format!("k{key}"), "operator": operator, "values": ["v"] }),
+            _ => json!({ "key": format!("k{key}"), "operator": operator }),
+        })
+        .collect();
+    json!({ "matchExpressions": requirements })
+}
+
+/// More pigeons than holes: every pod is selected, since eight keys cannot hold eight different ones of seven values, but
+/// that takes a search through most of the ways to try. Each policy is open on a port, and to half of the world.
+fn hostile() -> Vec<Value> {
+    const PIGEONS: usize = 9;
+    let holes: Vec<String> = (1..PIGEONS).map(|hole| format!("h{hole}")).collect();
+    let requirement = |pigeon: usize, operator: &str, values: &[String]| json!({ "key": format!("k{pigeon}"), "operator": operator, "values": values });
+    let mut selectors: Vec<Value> =
+        (0..PIGEONS).map(|pigeon| json!({ "matchExpressions": [requirement(pigeon, "NotIn", &holes)] })).collect();
+    for hole in holes.chunks(1) {
+        for (a, b) in (0..PIGEONS).flat_map(|a| (0..a).map(move |b| (a, b))) {
+            selectors.push(json!({ "matchExpressions": [requirement(a, "In", hole), requirement(b, "In", hole)] }));
+        }
+    }
+    selectors
+        .into_iter()
+        .enumerate()
+        .map(|(i, pods)| {
+            let half = if i % 2 == 0 { "0.0.0.0/1" } else { "128.0.0.0/1" };
+            json!({ "metadata": { "name": format!("p{i}") }, "spec": {
+                "podSelector": pods, "policyTypes": ["Ingress", "Egress"],
+                "ingress": [{ "ports": [{ "port": 1000 + i }] }, { "from": [{ "ipBlock": { "cidr": half } }] }],
+                "egress": [{ "ports": [{ "port": 1000 + i }] }, { "to": [{ "ipBlock": { "cidr": half } }] }],
+            } })
+        })
+        .collect()
+}
+
+#[test]
+fn selectors_too_entangled_to_decide_are_taken_for_the_worse_and_the_verdict_says_so() {
+    let policies = parsed(&hostile());
+    let verdict = judge(&refs(&policies), NAMESPACE);
+    assert!(verdict.capped);
+    for direction in Direction::BOTH {
+        let side = verdict.side(direction);
+        assert_eq!(side.coverage, Coverage::Partial(None), "{direction}");
+        // Nobody can tell cheaply that no pod has them: they count, and for every pod.
+        for kind in [Kind::W4, Kind::Ports] {
+            assert!(side.holes.iter().any(|hole| hole.kind == kind && !hole.some), "{direction} {kind}");
+        }
+        // What no policy could open is not invented.
+        assert!(!side.holes.iter().any(|hole| hole.kind == Kind::All), "{direction}");
+        assert!(side.holes.iter().all(|hole| !hole.policies.is_empty()), "{direction}");
+    }
+}
+
+#[test]
+fn beside_a_policy_for_every_pod_coverage_is_complete_however_entangled_the_others_are() {
+    let deny = json!({ "metadata": { "name": "deny" }, "spec": { "policyTypes": ["Ingress", "Egress"] } });
+    let policies = parsed(&hostile().into_iter().chain([deny]).collect::<Vec<_>>());
+    let verdict = judge(&refs(&policies), NAMESPACE);
+    assert!(verdict.is_complete() && verdict.capped);
+}
+
+#[test]
+fn a_policy_beside_entangled_ones_is_added_without_a_loss_and_one_removed_is_assumed_to_be_one() {
+    let policies = parsed(&hostile());
+    for direction in Direction::BOTH {
+        assert_eq!(coverage::lost(&refs(&policies[1..]), &refs(&policies), direction), None);
+        assert!(coverage::lost(&refs(&policies), &refs(&policies[..policies.len() - 1]), direction).is_some());
+    }
+}
+
+#[test]
+fn a_namespace_with_two_hundred_ordinary_policies_is_decided_exactly() {
+    let mut written: Vec<Value> = (0..200)
+        .map(|i| {
+            json!({ "metadata": { "name": format!("p{i}") }, "spec": {
+                "podSelector": { "matchLabels": { "app": format!("app-{i}") } }, "policyTypes": ["Ingress"],
+                "ingress": [{ "ports": [{ "port": 1000 + 2 * i }] }],
+            } })
+        })
+        .collect();
+    written[7]["spec"]["ingress"] = json!([{ "from": [{ "ipBlock": { "cidr": "0.0.0.0/0" } }] }]);
+    let policies = parsed(&written);
+    let verdict = judge(&refs(&policies), NAMESPACE);
+    assert!(!verdict.capped);
+    assert_eq!(verdict.ingress.coverage, Coverage::Partial(Some(naive::Labels::new())));
+    let world = verdict.ingress.holes.iter().find(|hole| hole.kind == Kind::W4).unwrap();
+    assert_eq!((world.class().to_string().as_str(), world.policies.as_slice()), ("W4*", ["p7".to_owned()].as_slice()));
+    assert_eq!(verdict.ingress.holes.len(), 200);
+}
+
+#[test]
+fn policies_as_large_as_a_request_may_be_do_not_overflow_the_stack() {
+    let many = |n: usize, operator: &str| selecting(&(0..n).map(|key| (key, operator)).collect::<Vec<_>>());
+    let each = |n: usize| (0..n).map(|key| selecting(&[(key, "Exists")])).collect::<Vec<_>>();
+    let peers: Vec<Value> =
+        (0..5000).map(|key| json!({ "namespaceSelector": selecting(&[(key, "NotIn"), (key + 1, "NotIn")]) })).collect();
+    let policy = |pods: &Value, rules: Value| json!({ "metadata": { "name": "p" }, "spec": { "podSelector": pods, "policyTypes": ["Ingress"], "ingress": rules } });
+    for written in [
+        vec![policy(&many(25_000, "NotIn"), json!([{}])), policy(&many(25_000, "In"), json!([{}]))],
+        each(2000).iter().map(|pods| policy(pods, json!([{}]))).collect(),
+        vec![policy(&json!({}), json!([{ "from": peers }]))],
+    ] {
+        let policies = parsed(&written);
+        let verdict = judge(&refs(&policies), NAMESPACE);
+        assert!(verdict.capped || verdict.ingress.coverage.is_complete());
+    }
+}
+
+#[test]
+fn a_policy_that_selects_no_pod_is_not_named_for_what_others_open() {
+    let open = |name: &str, pods: Value| json!({ "metadata": { "name": name }, "spec": { "podSelector": pods, "policyTypes": ["Ingress"], "ingress": [{}] } });
+    let written = [
+        open("nobody", selecting(&[(0, "In"), (0, "DoesNotExist")])),
+        open("everybody", json!({})),
+        json!({ "metadata": { "name": "deny" } }),
+    ];
+    let policies = parsed(&written);
+    let holes = judge(&refs(&policies), NAMESPACE).ingress.holes;
+    assert_eq!(
+        (holes[0].class().to_string().as_str(), holes[0].policies.as_slice()),
+        ("ALL", ["everybody".to_owned()].as_slice())
+    );
+    check_holes(&written);
+}
+
+#[test]
+fn what_every_pod_had_on_a_port_may_become_one_wide_peer_for_some_and_another_for_the_others() {
+    let policy = |name: &str, pods: Value, rule: Value| json!({ "metadata": { "name": name }, "spec": { "podSelector": pods, "policyTypes": ["Ingress"], "ingress": [rule] } });
+    let with = |operator: &str| json!({ "matchExpressions": [{ "key": "a", "operator": operator }] });
+    let world = |cidr: &str| json!({ "from": [{ "ipBlock": { "cidr": cidr } }], "ports": [{ "protocol": "TCP" }] });
+    let few = vec![policy("v4", with("Exists"), world("0.0.0.0/0")), policy("v6", with("DoesNotExist"), world("::/0"))];
+    let rest = policy("rest", json!({}), json!({ "ports": [{ "protocol": "UDP" }, { "protocol": "SCTP" }] }));
+    let classes = |written: &[Value]| -> Vec<String> {
+        judge(&refs(&parsed(written)), NAMESPACE).ingress.holes.iter().map(|hole| hole.class().to_string()).collect()
+    };
+    assert_eq!(classes(&few), ["PORTS"]);
+    let more: Vec<Value> = few.into_iter().chain([rest]).collect();
+    assert_eq!(classes(&more), ["W4*", "W6*", "PORTS"]);
+    check_holes(&more);
 }

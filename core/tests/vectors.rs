@@ -1,5 +1,8 @@
 //! The 48 vectors of the specification: what each set of policies means.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail like this, also in its helpers")]
+#![allow(clippy::needless_pass_by_value, reason = "a table reads better without a borrow at every json!")]
+
 use ringfence_core::policy::coverage::Coverage;
 use ringfence_core::policy::parse::{Source, network_policy};
 use ringfence_core::policy::verdict::{Side, judge};
@@ -199,7 +202,7 @@ fn the_verdict_is(#[case] vector: u8, #[case] specs: Value, #[case] ingress: &st
 fn vector_35_a_cidr_with_host_bits_is_masked_where_it_comes_from_a_cluster_and_an_error_in_a_file() {
     let specs = json!([egress_to(json!([to("10.0.0.1/0", Value::Null)]))]);
     assert_eq!(short(&verdict_of(&specs, Source::Cluster).egress), "C+W4");
-    let error = network_policy(&json!({ "spec": specs[0] }), Source::File).unwrap_err();
+    let error = network_policy(json!({ "spec": specs[0] }), Source::File).unwrap_err();
     assert_eq!(error.path(), "spec.egress[0].to[0].ipBlock.cidr");
     assert!(error.to_string().contains("write 0.0.0.0/0"), "{error}");
 }

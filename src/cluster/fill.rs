@@ -59,7 +59,7 @@ pub fn fill(index: &mut Index, objects: &[Object], default_namespace: &str) -> V
                 Err(malformed) => problems.push(problem(object, malformed.path(), malformed.to_string())),
             }
         } else if object.is("v1", "Pod") {
-            match pod::Object::deserialize(&value) {
+            match <pod::Object<'_> as Deserialize<'_>>::deserialize(&value) {
                 Ok(pod) => {
                     namespace.pods.insert(object.name().to_owned(), pod.facts());
                 }
@@ -72,7 +72,9 @@ pub fn fill(index: &mut Index, objects: &[Object], default_namespace: &str) -> V
 
 fn metadata(value: &Value) -> Result<ObjectMeta<'_>, String> {
     match value.get("metadata") {
-        Some(metadata) => ObjectMeta::deserialize(metadata).map_err(|error| format!("metadata: {error}")),
+        Some(metadata) => {
+            <ObjectMeta<'_> as Deserialize<'_>>::deserialize(metadata).map_err(|error| format!("metadata: {error}"))
+        }
         None => Ok(ObjectMeta::default()),
     }
 }

@@ -10,4 +10,4 @@ mod source;
 
 pub use node::{Node, Position};
 pub use object::Object;
-pub use source::{Loaded, Problem, load, parse_one};
+pub use source::{Loaded, Problem, load, parse_one, read};

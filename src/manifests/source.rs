@@ -67,6 +67,14 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
     loaded
 }
 
+/// Reads a text that is at hand, under a name for its problems.
+#[must_use]
+pub fn read(name: &str, text: &str) -> Loaded {
+    let mut loaded = Loaded::default();
+    loaded.add(name, text.as_bytes());
+    loaded
+}
+
 impl Loaded {
     fn problem(&mut self, file: &str, at: Option<Position>, message: String) {
         self.problems.push(Problem { file: file.to_owned(), at, message });

@@ -138,7 +138,9 @@ fn case_07_nesting_of_100_000_is_a_400_wherever_it_stands() {
         for body in [
             nested.clone(),
             format!("{{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"new\":{nested}}}"),
-            serde_json::to_string(&review(&json!({ "name": "a", "object": "HERE" }))).unwrap().replace("\"HERE\"", nested),
+            serde_json::to_string(&review(&json!({ "name": "a", "object": "HERE" })))
+                .unwrap()
+                .replace("\"HERE\"", nested),
             serde_json::to_string(&review(&json!({ "name": "a", "object": { "metadata": { "labels": "HERE" } } })))
                 .unwrap()
                 .replace("\"HERE\"", nested),
@@ -197,7 +199,9 @@ fn case_09_a_review_without_request_or_uid_is_a_400() {
     no_uid["request"].as_object_mut().unwrap().remove("uid");
     let mut empty_uid = review(&namespace_request("team-a"));
     empty_uid["request"]["uid"] = json!("");
-    for (body, says) in [(envelope, "no request"), (null_request, "no request"), (no_uid, "no uid"), (empty_uid, "no uid")] {
+    for (body, says) in
+        [(envelope, "no request"), (null_request, "no request"), (no_uid, "no uid"), (empty_uid, "no uid")]
+    {
         let reply = server.post("/validate", &body);
         assert_eq!(reply.status, 400);
         assert!(reply.text().contains(says), "{}", reply.text());
@@ -214,7 +218,10 @@ fn case_10_an_unknown_kind_is_explicitly_not_ours_and_an_unknown_path_is_not_fou
     }
     assert_eq!(server.post("/mutated", &review(&request)).status, 404);
     let metrics = server.metrics();
-    assert!(metrics.contains("resource=\"other\",operation=\"create\",allowed=\"true\",reason=\"NotOurs\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("resource=\"other\",operation=\"create\",allowed=\"true\",reason=\"NotOurs\"} 1"),
+        "{metrics}"
+    );
     assert!(metrics.contains("ringfence_http_refusals_total{code=\"404\"} 1"), "{metrics}");
 }
 
@@ -262,7 +269,10 @@ fn case_13_100_000_labels_are_handled() {
 
 #[test]
 fn case_14_null_objects_are_fine_where_the_operation_has_none_and_a_400_where_it_needs_one() {
-    let server = server_with(&json!({}), "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n");
+    let server = server_with(
+        &json!({}),
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n",
+    );
     let policy = deny_all("mine");
     let base = |operation: &str, object: &Value, old: &Value| {
         json!({
@@ -303,7 +313,8 @@ fn case_15_connect_and_subresources_are_explicitly_not_ours() {
 #[test]
 fn case_16_generated_and_empty_names_work() {
     let server = server();
-    let object = json!({ "metadata": { "generateName": "team-", "labels": { "kubernetes.io/metadata.name": "kube-system" } } });
+    let object =
+        json!({ "metadata": { "generateName": "team-", "labels": { "kubernetes.io/metadata.name": "kube-system" } } });
     let request = json!({ "name": "", "namespace": "", "object": object });
     let mut patched = object.clone();
     json_patch::patch(&mut patched, &patch_of(&server.ask("/mutate", &request)).unwrap()).unwrap();
@@ -335,9 +346,15 @@ fn case_17_unknown_fields_are_kept_and_change_no_verdict() {
     expected["spec"]["schedulingGates"].as_array_mut().unwrap().push(json!({ "name": "ringfence.dev/baseline" }));
     assert_eq!(patched, expected);
 
-    let server = server_with(&json!({}), "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n");
+    let server = server_with(
+        &json!({}),
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n",
+    );
     let open = json!({ "metadata": { "name": "open" }, "spec": { "podSelector": {}, "newSpec": 1, "ingress": [{ "newRule": {}, "From": [{}] }] } });
-    let response = server.ask("/validate", &json!({ "name": "open", "namespace": "team-a", "resource": networkpolicies(), "object": open }));
+    let response = server.ask(
+        "/validate",
+        &json!({ "name": "open", "namespace": "team-a", "resource": networkpolicies(), "object": open }),
+    );
     assert_eq!(response["allowed"], false, "a field of a wrong case is no field: the rule allows everything");
 }
 
@@ -348,7 +365,8 @@ fn case_19_a_second_call_has_nothing_left_to_patch() {
         (namespaces(), json!({ "metadata": { "name": "team-a" } })),
         (pods(), json!({ "metadata": { "name": "web" }, "spec": { "schedulingGates": [{ "name": "other" }] } })),
     ] {
-        let request = |object: &Value| json!({ "name": "team-a", "namespace": "team-a", "resource": resource, "object": object });
+        let request =
+            |object: &Value| json!({ "name": "team-a", "namespace": "team-a", "resource": resource, "object": object });
         let patch = patch_of(&server.ask("/mutate", &request(&object))).unwrap();
         json_patch::patch(&mut object, &patch).unwrap();
         // Another webhook may have changed something in between.
@@ -376,8 +394,12 @@ fn case_21_a_newline_and_5_kb_in_a_warning_are_sanitised_and_cut() {
     let request = json!({ "name": name, "namespace": "team-a", "object": {},
         "resource": { "group": "cilium.io", "version": "v2", "resource": "ciliumnetworkpolicies" } });
     let response = server.ask("/validate", &request);
-    let warnings: Vec<&str> = response["warnings"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
-    assert!(warnings.iter().all(|line| line.chars().count() <= 120 && !line.contains(char::is_control)), "{warnings:?}");
+    let warnings: Vec<&str> =
+        response["warnings"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert!(
+        warnings.iter().all(|line| line.chars().count() <= 120 && !line.contains(char::is_control)),
+        "{warnings:?}"
+    );
     assert!(warnings.iter().map(|line| line.len()).sum::<usize>() <= 4096);
 }
 
@@ -425,7 +447,9 @@ fn case_24_two_lengths_in_one_request_are_refused() {
     assert_eq!(server.decided(), 0);
     // One length of either kind is fine.
     let mut connection = server.connect();
-    connection.send(head("/validate", "Content-Type: application/json\r\nTransfer-Encoding: chunked").as_bytes()).unwrap();
+    connection
+        .send(head("/validate", "Content-Type: application/json\r\nTransfer-Encoding: chunked").as_bytes())
+        .unwrap();
     connection.send(chunked.as_bytes()).unwrap();
     assert_eq!(connection.reply().unwrap().status, 200);
 }

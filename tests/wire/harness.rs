@@ -63,9 +63,8 @@ fn serve(cluster: Arc<Cluster>) -> Server {
     let app = Arc::new(App::new(cluster));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let running = runtime
-        .block_on(async { server::start(app.clone(), listener, files::server_config(&pair).unwrap()) })
-        .unwrap();
+    let running =
+        runtime.block_on(async { server::start(app.clone(), listener, files::server_config(&pair).unwrap()) }).unwrap();
     Server { address: running.address(), app, ca: pair.ca, runtime: Some(runtime) }
 }
 

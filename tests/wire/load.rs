@@ -30,7 +30,10 @@ fn each_of_1000_concurrent_reviews_gets_its_own_uid_and_verdict_back() {
                     let body = serde_json::to_vec(&request(number)).unwrap();
                     let head = head(
                         "/validate",
-                        &format!("Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}", body.len()),
+                        &format!(
+                            "Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}",
+                            body.len()
+                        ),
                     );
                     stream.write_all(head.as_bytes()).await.unwrap();
                     stream.write_all(&body[..body.len() / 2]).await.unwrap();

@@ -22,7 +22,8 @@ fn key() -> impl Strategy<Value = String> {
 
 fn map() -> impl Strategy<Value = Value> {
     let value = prop_oneof![3 => "[a-z]{0,8}".prop_map(Value::from), 1 => Just(Value::Null)];
-    prop::collection::vec((key(), value), 0..5).prop_map(|pairs| Value::Object(pairs.into_iter().collect::<Map<_, _>>()))
+    prop::collection::vec((key(), value), 0..5)
+        .prop_map(|pairs| Value::Object(pairs.into_iter().collect::<Map<_, _>>()))
 }
 
 /// Absent, null, empty or full.
@@ -60,7 +61,8 @@ fn pod_spec() -> impl Strategy<Value = Value> {
 
 /// Labels and spec survive, and only what was meant is new.
 fn check(connection: &RefCell<Connection>, resource: &Value, object: &Value) -> Result<(), TestCaseError> {
-    let request = |object: &Value| review(&json!({ "name": "n", "namespace": "n", "resource": resource, "object": object }));
+    let request =
+        |object: &Value| review(&json!({ "name": "n", "namespace": "n", "resource": resource, "object": object }));
     let response = connection.borrow_mut().post("/mutate", &request(object)).response();
     prop_assert_eq!(&response["allowed"], true);
     let mut patched = object.clone();

@@ -14,17 +14,20 @@ use crate::harness::*;
 const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n";
 
 struct Process {
-    child: Child,
+    child: Guard,
     address: SocketAddr,
     admin: SocketAddr,
     ca: String,
     logs: mpsc::Receiver<String>,
 }
 
-impl Drop for Process {
+/// Ends with the test, also where that fails.
+struct Guard(Child);
+
+impl Drop for Guard {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -43,16 +46,16 @@ fn follow(stderr: ChildStderr) -> mpsc::Receiver<String> {
 fn serve(directory: &Path, config: &str) -> Process {
     std::fs::write(directory.join("ns.yaml"), NAMESPACE).unwrap();
     std::fs::write(directory.join("config.yaml"), config).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+    let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
         .current_dir(directory)
         .args(["serve", "--manifests", "ns.yaml", "--config", "config.yaml"])
         .args(["--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
         .env("RUST_LOG", "debug")
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let logs = follow(child.stderr.take().unwrap());
+        .spawn();
+    let mut child = Guard(child.unwrap());
+    let logs = follow(child.0.stderr.take().unwrap());
     loop {
         let line = logs.recv_timeout(Duration::from_secs(30)).expect("it says that it serves");
         let event: Value = serde_json::from_str(&line).unwrap();
@@ -76,7 +79,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let killed = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        let killed = Command::new("kill").args([name, &self.child.0.id().to_string()]).status().unwrap();
         assert!(killed.success());
     }
 }
@@ -136,7 +139,7 @@ fn sigterm_drains_the_server_answers_on_with_connection_close_and_exits_with_0()
         assert_eq!(reply.header("connection"), Some("close"));
         assert!(connection.reply().is_none());
     }
-    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    assert_eq!(process.child.0.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -46,10 +46,12 @@ fn message(response: &Value) -> &str {
 fn a_new_namespace_is_isolated_by_exactly_the_profiles_policies_and_held_pods_are_lifted() {
     let server = server();
     assert_eq!(create_namespace(&server, json!({ "metadata": { "name": "team-a" } }), &tenant())["allowed"], true);
-    let pod = json!({ "metadata": { "name": "web" }, "spec": { "schedulingGates": [{ "name": "ringfence.dev/baseline" }] } });
+    let pod =
+        json!({ "metadata": { "name": "web" }, "spec": { "schedulingGates": [{ "name": "ringfence.dev/baseline" }] } });
     let mut held = pod.clone();
     held["metadata"]["labels"] = json!({ "ringfence.dev/held": "true" });
-    let request = |object: &Value| json!({ "name": "web", "namespace": "team-a", "resource": pods(), "object": object });
+    let request =
+        |object: &Value| json!({ "name": "web", "namespace": "team-a", "resource": pods(), "object": object });
     let response = server.ask("/validate", &request(&pod));
     assert!(message(&response).starts_with("NotHeld"), "{response}");
     assert_eq!(server.ask("/validate", &request(&held))["allowed"], true);
@@ -84,9 +86,7 @@ fn what_weakens_the_baseline_is_refused_and_what_it_opens_is_said() {
     assert!(message(&response).contains("ingress W4: every pod can be reached from all of IPv4"), "{response}");
 
     // The same in two halves: each alone is fine, both together are not.
-    let half = |cidr: &str| {
-        json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{ "from": [{ "ipBlock": { "cidr": cidr } }] }] })
-    };
+    let half = |cidr: &str| json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{ "from": [{ "ipBlock": { "cidr": cidr } }] }] });
     assert_eq!(write_policy(&server, "CREATE", Some(&policy("low", &half("0.0.0.0/1"))), None)["allowed"], true);
     let response = write_policy(&server, "CREATE", Some(&policy("high", &half("128.0.0.0/1"))), None);
     assert!(message(&response).contains("by \"high\", \"low\""), "{response}");
@@ -129,7 +129,11 @@ fn an_exemption_ends_on_time() {
     } });
     assert_eq!(create_namespace(&server, object, &admin())["allowed"], true);
     reconcile(&server);
-    assert_eq!(server.app.cluster().namespace("team-a").unwrap().policies().count(), 0, "nothing is applied while exempt");
+    assert_eq!(
+        server.app.cluster().namespace("team-a").unwrap().policies().count(),
+        0,
+        "nothing is applied while exempt"
+    );
     while jiff::Timestamp::now() <= until {
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -17,6 +17,8 @@ use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
 use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
 
+crate::object::from_map_only!(Bare<'a>, Owned, Owners, Owner);
+
 pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decided {
     request.expect_v1()?;
     if context.config.is_excluded(&request.namespace) {
@@ -131,28 +133,28 @@ fn may_be_deleted_by(request: &Request<'_>, context: &Context<'_>) -> bool {
 
 /// The fields of a policy that nothing but this file asks for.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 struct Bare<'a> {
     #[serde(borrow, deserialize_with = "nullable")]
     metadata: ObjectMeta<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 struct Owned {
     #[serde(deserialize_with = "nullable")]
     metadata: Owners,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 struct Owners {
     #[serde(deserialize_with = "nullable")]
     owner_references: Vec<Owner>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 struct Owner {
     #[serde(deserialize_with = "nullable")]
     uid: String,

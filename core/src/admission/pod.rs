@@ -10,9 +10,11 @@ use crate::config::{Pods, Treatment};
 use crate::object::{ObjectMeta, nullable};
 use crate::vocabulary::{GATE, HELD, MIRROR, Mode, NODES_GROUP};
 
+crate::object::from_map_only!(Object<'a>, Spec, Gate, Status);
+
 /// A Pod, as far as it is needed (`v1.Pod`).
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Object<'a> {
     #[serde(borrow)]
     metadata: Option<ObjectMeta<'a>>,
@@ -22,7 +24,7 @@ pub struct Object<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 struct Spec {
     scheduling_gates: Option<Vec<Gate>>,
     #[serde(deserialize_with = "nullable")]
@@ -32,14 +34,14 @@ struct Spec {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 struct Gate {
     #[serde(deserialize_with = "nullable")]
     name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 struct Status {
     #[serde(deserialize_with = "nullable")]
     phase: String,

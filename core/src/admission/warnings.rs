@@ -80,6 +80,13 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_cut_and_says_so() {
+        assert_eq!(cut("a\nb"), "a b");
+        let long = cut(&"é".repeat(10_000));
+        assert!(long.chars().count() < TOTAL + LINE && long.ends_with("(there is more, which does not fit)"));
+    }
+
+    #[test]
     fn a_newline_and_five_kilobytes_are_sanitised_and_cut() {
         let lines = lines(&[format!("a\nb\r{}", "x".repeat(5000)), "second".to_owned()]);
         assert!(lines.iter().all(|line| !line.contains(char::is_control)));

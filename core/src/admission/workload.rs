@@ -8,16 +8,18 @@ use crate::config::{Pods, Treatment};
 use crate::object::nullable;
 use crate::vocabulary::Mode;
 
+crate::object::from_map_only!(Object, Spec, Template, PodSpec);
+
 /// What is needed of a Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job or CronJob.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 struct Object {
     #[serde(deserialize_with = "nullable")]
     spec: Spec,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 struct Spec {
     #[serde(deserialize_with = "nullable")]
     template: Template,
@@ -28,14 +30,14 @@ struct Spec {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 struct Template {
     #[serde(deserialize_with = "nullable")]
     spec: PodSpec,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 struct PodSpec {
     #[serde(deserialize_with = "nullable")]
     host_network: bool,

@@ -1,43 +1,20 @@
 //! What may be written in the configuration. Every field may be left out.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Config, Duration, Existing, Pods, Treatment};
+use crate::object::nullable;
 use crate::profile::Effect;
 use crate::vocabulary::Mode;
 
-/// Something with fields that must be written as such: serde also takes a list for the fields in their order.
-#[derive(Debug, Default)]
-pub(super) struct Mapping<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Mapping<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping of fields")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map))
-            }
-        }
-        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
-    }
-}
+crate::object::from_map_only!(File, ProfileFile, PolicyFile, HolesFile, DnsFile, LimitsFile);
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub(super) struct File {
     pub(super) default_profile: Option<String>,
     pub(super) default_mode: Option<Mode>,
@@ -47,43 +24,49 @@ pub(super) struct File {
     pub(super) vendor_policies: Option<Treatment>,
     pub(super) excluded: Option<Vec<String>>,
     pub(super) longest_exemption: Option<Duration>,
-    pub(super) profiles: BTreeMap<String, Mapping<ProfileFile>>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) profiles: BTreeMap<String, ProfileFile>,
     pub(super) staleness: Option<Duration>,
-    pub(super) limits: Mapping<LimitsFile>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) limits: LimitsFile,
 }
 
 /// A profile. One with a built-in's name changes that: what is left out stays.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct ProfileFile {
-    pub(super) policies: Option<Vec<Mapping<PolicyFile>>>,
-    pub(super) holes: Mapping<HolesFile>,
-    pub(super) dns: Option<Mapping<DnsFile>>,
+    pub(super) policies: Option<Vec<PolicyFile>>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) holes: HolesFile,
+    pub(super) dns: Option<DnsFile>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
 pub(super) struct PolicyFile {
     pub(super) name: String,
     pub(super) spec: NetworkPolicySpec,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct HolesFile {
+    #[serde(deserialize_with = "nullable")]
     pub(super) ingress: BTreeMap<String, Effect>,
+    #[serde(deserialize_with = "nullable")]
     pub(super) egress: BTreeMap<String, Effect>,
 }
 
 /// Where the policy `allow-dns` leads: to any destination where `to` is left out, on UDP and TCP 53 where `ports` is.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct DnsFile {
     pub(super) to: Option<Vec<NetworkPolicyPeer>>,
     pub(super) ports: Option<Vec<NetworkPolicyPort>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub(super) struct LimitsFile {
     pub(super) body_bytes: Option<u64>,
     pub(super) bytes_in_flight: Option<u64>,

@@ -1,15 +1,19 @@
 //! From what is written to what is in force. Whatever is wrong is an error with the path of its field.
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::schema::{DnsFile, File, HolesFile, LimitsFile, Mapping, ProfileFile};
+use super::schema::{DnsFile, File, HolesFile, LimitsFile, ProfileFile};
 use super::{Config, Limits};
 use crate::policy::Direction;
 use crate::policy::parse::FieldError;
 use crate::profile::{self, ALLOW_DNS, HoleTable, Policy, Profile, Profiles, built_in, classes};
 
 type Errors = Vec<FieldError>;
+
+/// Below this the server would close a connection while the API server still counts on it.
+const IDLE_FLOOR: SignedDuration = SignedDuration::from_secs(91);
 
 fn error(
     path: impl Into<String>,
@@ -39,9 +43,9 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
             config.excluded.insert(name);
         }
     }
-    config.limits = limits(file.limits.0, &mut errors);
+    config.limits = limits(file.limits, &mut errors);
     let mut profiles: Vec<Profile> = config.profiles.iter().cloned().collect();
-    for (name, Mapping(written)) in file.profiles {
+    for (name, written) in file.profiles {
         if let Some(profile) = self::profile(&name, written, &mut errors) {
             profiles.push(profile);
         }
@@ -67,7 +71,8 @@ fn decode(value: &Value, errors: &mut Errors) -> Option<File> {
     let decoded = {
         let mut track = serde_path_to_error::Track::new();
         let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-        let result = Mapping::<File>::deserialize(serde_ignored::Deserializer::new(
+        // The trait's: what serde derives is an inherent function of the same name, and reads lists too.
+        let result = <File as Deserialize>::deserialize(serde_ignored::Deserializer::new(
             tracked,
             &mut |path: serde_ignored::Path<'_>| {
                 unknown.push(path.to_string());
@@ -87,7 +92,7 @@ fn decode(value: &Value, errors: &mut Errors) -> Option<File> {
         errors.push(error(path, "", "unknown field", "see `ringfence config` for the fields there are"));
     }
     match decoded {
-        Ok(Mapping(file)) => Some(file),
+        Ok(file) => Some(file),
         Err((path, problem)) => {
             errors.push(error(
                 if path == "." { String::new() } else { path },
@@ -155,6 +160,12 @@ fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
             errors.push(error(format!("limits.{field}"), value.to_string(), problem, "set 1 to 1000000"));
         }
     }
+    if limits.idle_timeout.get() < IDLE_FLOOR {
+        let problem =
+            "the API server keeps idle connections for 90s, and would find them closed in the middle of a call";
+        let value = limits.idle_timeout.to_string();
+        errors.push(error("limits.idleTimeout", value, problem, "set at least 91s"));
+    }
     if limits.body_bytes == 0 {
         errors.push(error("limits.bodyBytes", "0", "no body would be accepted", "leave it out for 32 MiB"));
     }
@@ -171,7 +182,7 @@ fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Prof
     let mut policies: Vec<Policy> = Vec::new();
     match written.policies {
         Some(list) => {
-            for (i, Mapping(policy)) in list.into_iter().enumerate() {
+            for (i, policy) in list.into_iter().enumerate() {
                 let path = format!("{path}.policies[{i}]");
                 if policies.iter().any(|other| other.name == policy.name) {
                     errors.push(error(
@@ -203,10 +214,10 @@ fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Prof
             None => {}
         },
     }
-    if let Some(Mapping(dns)) = written.dns {
+    if let Some(dns) = written.dns {
         self::dns(dns, &path, &mut policies, errors);
     }
-    let holes = self::holes(&written.holes.0, &path, errors);
+    let holes = self::holes(&written.holes, &path, errors);
     if errors.len() > before {
         return None;
     }

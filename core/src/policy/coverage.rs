@@ -48,6 +48,11 @@ pub fn coverage(policies: &[&NetworkPolicy], direction: Direction) -> (Coverage,
     if isolating.iter().all(|policy| policy.spec.pods.is_unsatisfiable()) {
         return (Coverage::Absent, false);
     }
+    // The first pod to try is one without labels: it escapes most sets that are not complete.
+    let unlabelled = Labels::new();
+    if !isolating.iter().any(|policy| policy.spec.pods.matches(&unlabelled)) {
+        return (Coverage::Partial(Some(unlabelled)), false);
+    }
     match escape(&isolating) {
         Ok(None) => (Coverage::Complete, false),
         Ok(Some(found)) => (Coverage::Partial(Some(found.pod)), false),

@@ -108,6 +108,7 @@ pub fn classes<'a>(entries: impl Iterator<Item = &'a Ports>) -> Vec<Ports> {
 
 /// Where in `classes`, as [`classes`] made them, the classes are that an entry includes: a run of ranges, or of names.
 /// An entry for a whole protocol includes its ranges and its names.
+#[must_use]
 pub fn included(classes: &[Ports], entry: &Ports) -> [std::ops::Range<usize>; 2] {
     let first = |beyond: &dyn Fn(&Ports) -> bool| classes.partition_point(|class| !beyond(class));
     match entry {

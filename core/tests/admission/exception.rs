@@ -31,10 +31,10 @@ fn permitted(world: World) -> World {
 fn it_turns_the_denial_into_a_warning_where_the_user_may() {
     assert_eq!(isolated().asks(&creates(&excused())), asked());
     let says = ["accepted as an exception", "ingress ALL"];
-    permitted(isolated()).validate(&creates(&excused())).is_allowed("Allowed").warns(&says);
+    permitted(isolated()).validate(&creates(&excused())).passes("Allowed").warns(&says);
     let says = ["with an exception is refused", "exceptions.ringfence.dev/wide", "leave the annotations out"];
     let refused = isolated().answering(asked(), Answer::Denied);
-    refused.validate(&creates(&excused())).is_denied("NotPermitted", &says);
+    refused.validate(&creates(&excused())).refused("NotPermitted", &says);
     let unknown = isolated().answering(asked(), Answer::Unknown("no answer".to_owned()));
     assert!(matches!(unknown.fails(&creates(&excused())), Failure::Unknown(why) if why.contains("no answer")));
 }
@@ -48,7 +48,7 @@ fn it_turns_the_denial_into_a_warning_where_the_user_may() {
 fn one_that_is_not_valid_is_refused(#[case] reason: Value, #[case] until: Value, #[case] why: &str) {
     let review = creates(&excepted(&wide(), &reason, &until));
     let says = [why, "is refused", "accepts what the policy opens"];
-    permitted(isolated()).validate(&review).is_denied("ExceptionInvalid", &says);
+    permitted(isolated()).validate(&review).refused("ExceptionInvalid", &says);
 }
 
 #[rstest]
@@ -59,18 +59,18 @@ fn one_that_is_not_valid_is_refused(#[case] reason: Value, #[case] until: Value,
 fn one_can_not_be_planted_where_nothing_is_enforced(#[case] world: World) {
     assert_eq!(world.asks(&creates(&excused())), asked());
     let world = world.answering(asked(), Answer::Denied);
-    world.validate(&creates(&excused())).is_denied("NotPermitted", &[]);
-    world.validate(&updates(&wide(), &excused())).is_denied("NotPermitted", &[]);
+    world.validate(&creates(&excused())).refused("NotPermitted", &[]);
+    world.validate(&updates(&wide(), &excused())).refused("NotPermitted", &[]);
     // Not behind another denial that the mode softens either.
     let marked = excepted(&managed("wide", &allow_all_ingress()), &json!("legacy"), &json!(SOON));
-    world.validate(&creates(&marked)).is_denied("NotPermitted", &[]);
+    world.validate(&creates(&marked)).refused("NotPermitted", &[]);
 }
 
 #[rstest]
 #[case::exempt(pending().in_mode("exempt"), "Exempt")]
 #[case::not_adopted_yet(world().namespace(TEAM, &json!({ "metadata": {} })), "NotAdopted")]
 fn one_that_is_permitted_changes_nothing_where_nothing_is_enforced(#[case] world: World, #[case] reason: &str) {
-    permitted(world).validate(&creates(&excused())).is_silent(reason);
+    permitted(world).validate(&creates(&excused())).passes_silently(reason);
 }
 
 #[test]
@@ -88,28 +88,28 @@ fn it_covers_no_more_than_was_permitted() {
 fn an_edit_that_leaves_it_as_it_is_asks_nothing() {
     let mut new = excused();
     new["metadata"]["labels"] = json!({ "team": "a" });
-    isolated().policy(&excused()).validate(&updates(&excused(), &new)).is_silent("Allowed");
+    isolated().policy(&excused()).validate(&updates(&excused(), &new)).passes_silently("Allowed");
 }
 
 #[test]
 fn one_that_is_over_stands_in_the_way_of_no_repair() {
     let old = excepted(&wide(), &json!("legacy"), &json!(PAST));
     let new = excepted(&policy("wide", &narrow()), &json!("legacy"), &json!(PAST));
-    isolated().policy(&old).validate(&updates(&old, &new)).is_silent("Allowed");
+    isolated().policy(&old).validate(&updates(&old, &new)).passes_silently("Allowed");
 }
 
 #[test]
 fn one_that_is_over_excuses_nothing() {
     let old = excepted(&policy("wide", &narrow()), &json!("legacy"), &json!(PAST));
     let new = excepted(&wide(), &json!("legacy"), &json!(PAST));
-    isolated().policy(&old).validate(&updates(&old, &new)).is_denied("BaselineWeakened", &["ingress ALL"]);
+    isolated().policy(&old).validate(&updates(&old, &new)).refused("BaselineWeakened", &["ingress ALL"]);
 }
 
 #[test]
 fn taking_it_away_opens_what_it_excused() {
     let world = isolated().policy(&excused());
-    world.validate(&updates(&excused(), &wide())).is_denied("BaselineWeakened", &["ingress ALL"]);
-    world.validate(&updates(&excused(), &policy("wide", &narrow()))).is_silent("Allowed");
+    world.validate(&updates(&excused(), &wide())).refused("BaselineWeakened", &["ingress ALL"]);
+    world.validate(&updates(&excused(), &policy("wide", &narrow()))).passes_silently("Allowed");
 }
 
 #[test]
@@ -117,13 +117,13 @@ fn it_excuses_no_gap() {
     let old = policy("wide", &deny_all());
     let new = excepted(&policy("wide", &narrow()), &json!("legacy"), &json!(SOON));
     let says = ["would isolate"];
-    permitted(pending().policy(&old)).validate(&updates(&old, &new)).is_denied("BaselineWeakened", &says);
+    permitted(pending().policy(&old)).validate(&updates(&old, &new)).refused("BaselineWeakened", &says);
 }
 
 #[test]
 fn it_excuses_no_other_policy() {
     let world = isolated().policy(&excused());
-    world.validate(&creates(&policy("second", &allow_all_ingress()))).is_denied("BaselineWeakened", &["\"second\""]);
+    world.validate(&creates(&policy("second", &allow_all_ingress()))).refused("BaselineWeakened", &["\"second\""]);
 }
 
 #[test]
@@ -136,6 +136,6 @@ fn a_generated_name_asks_for_every_exception() {
 
 #[test]
 fn the_controller_and_excluded_namespaces_are_asked_nothing() {
-    isolated().validate(&creates(&excused()).by_controller()).is_silent("Allowed");
-    isolated().validate(&creates(&excused()).in_namespace("kube-system")).is_silent("Excluded");
+    isolated().validate(&creates(&excused()).by_controller()).passes_silently("Allowed");
+    isolated().validate(&creates(&excused()).in_namespace("kube-system")).passes_silently("Excluded");
 }

@@ -20,14 +20,14 @@ fn creates(object: &Value) -> Review {
 #[case::only_a_mode(json!({ "metadata": { "labels": { "ringfence.dev/mode": "enforce" } } }))]
 #[case::no_metadata(json!({}))]
 fn missing_isolation_labels_are_injected_and_the_result_is_accepted(#[case] object: Value) {
-    let reply = world().mutate(&creates(&object)).is_allowed("LabelsInjected");
+    let reply = world().mutate(&creates(&object)).passes("LabelsInjected");
     let mut patched = object;
     json_patch::patch(&mut patched, &serde_json::from_value::<json_patch::Patch>(reply.patch.unwrap()).unwrap())
         .unwrap();
     assert_eq!(patched["metadata"]["labels"]["ringfence.dev/profile"], "standard");
     assert_eq!(patched["metadata"]["labels"]["ringfence.dev/mode"], "enforce");
-    world().mutate(&creates(&patched)).is_silent("Allowed");
-    world().validate(&creates(&patched)).is_silent("Allowed");
+    world().mutate(&creates(&patched)).passes_silently("Allowed");
+    world().validate(&creates(&patched)).passes_silently("Allowed");
 }
 
 #[test]
@@ -41,13 +41,13 @@ fn the_configured_defaults_are_injected() {
 #[test]
 fn given_isolation_labels_are_left_as_they_are_even_wrong_ones() {
     let object = namespace(TEAM, &labels(&json!({ "ringfence.dev/profile": "nonsense" })));
-    world().mutate(&creates(&object)).is_silent("Allowed");
+    world().mutate(&creates(&object)).passes_silently("Allowed");
 }
 
 #[test]
 fn isolated_is_dropped_with_a_warning() {
     let object = namespace(TEAM, &labels(&json!({ "ringfence.dev/isolated": "true" })));
-    let reply = world().mutate(&creates(&object)).is_allowed("Allowed").warns(&["ringfence.dev/isolated was dropped"]);
+    let reply = world().mutate(&creates(&object)).passes("Allowed").warns(&["ringfence.dev/isolated was dropped"]);
     assert_eq!(reply.patch, Some(json!([{ "op": "remove", "path": "/metadata/labels/ringfence.dev~1isolated" }])));
 }
 
@@ -57,7 +57,7 @@ fn isolated_is_dropped_with_a_warning() {
 fn any_isolated_is_rejected_whoever_sets_it(#[case] user: &str, #[values("true", "false", "")] value: &str) {
     let object = namespace(TEAM, &labels(&json!({ "ringfence.dev/isolated": value })));
     let says = ["ringfence.dev/isolated", "before any policy exists", "leave it as it is"];
-    world().validate(&creates(&object).by(user)).is_denied("LabelTampered", &says);
+    world().validate(&creates(&object).by(user)).refused("LabelTampered", &says);
 }
 
 #[rstest]
@@ -66,7 +66,7 @@ fn any_isolated_is_rejected_whoever_sets_it(#[case] user: &str, #[values("true",
 #[case::the_mode(json!({ "ringfence.dev/mode": null }), "lacks the label ringfence.dev/mode")]
 fn without_labels_the_mutating_webhook_was_bypassed(#[case] changes: Value, #[case] lacks: &str) {
     let says = [lacks, "whole cluster", "set ringfence.dev/profile=standard and ringfence.dev/mode=enforce"];
-    world().validate(&creates(&namespace(TEAM, &labels(&changes)))).is_denied("BaselineMissing", &says);
+    world().validate(&creates(&namespace(TEAM, &labels(&changes)))).refused("BaselineMissing", &says);
 }
 
 #[rstest]
@@ -76,7 +76,7 @@ fn without_labels_the_mutating_webhook_was_bypassed(#[case] changes: Value, #[ca
 fn a_profile_that_does_not_exist_is_rejected(#[case] profile: &str) {
     let object = namespace(TEAM, &labels(&json!({ "ringfence.dev/profile": profile })));
     let says = ["no baseline would be applied", "choose one of deny-all, standard, strict"];
-    world().validate(&creates(&object)).is_denied("ProfileUnknown", &says);
+    world().validate(&creates(&object)).refused("ProfileUnknown", &says);
 }
 
 #[rstest]
@@ -86,7 +86,7 @@ fn a_profile_that_does_not_exist_is_rejected(#[case] profile: &str) {
 fn a_mode_that_does_not_exist_is_rejected(#[case] mode: &str) {
     let object = namespace(TEAM, &labels(&json!({ "ringfence.dev/mode": mode })));
     let says = ["is no mode", "choose enforce, warn, audit or exempt"];
-    world().validate(&creates(&object)).is_denied("ModeInvalid", &says);
+    world().validate(&creates(&object)).refused("ModeInvalid", &says);
 }
 
 #[rstest]
@@ -101,14 +101,14 @@ fn a_mode_that_does_not_exist_is_rejected(#[case] mode: &str) {
 fn an_exemption_is_rejected(#[case] reason: Value, #[case] until: Value, #[case] why: &str) {
     let world = world().answering(Use::Mode("exempt".to_owned()), Answer::Allowed);
     let says = [why, "open to the whole cluster", "say why in ringfence.dev/exempt-reason"];
-    world.validate(&creates(&exempt(&reason, &until))).is_denied("ExemptionInvalid", &says);
+    world.validate(&creates(&exempt(&reason, &until))).refused("ExemptionInvalid", &says);
 }
 
 #[test]
 fn an_exemption_exactly_as_long_as_the_longest_is_accepted() {
     let world = world().answering(Use::Mode("exempt".to_owned()), Answer::Allowed);
     let until = json!("2026-08-30T00:00:00Z");
-    world.validate(&creates(&exempt(&json!("migration"), &until))).is_silent("Allowed");
+    world.validate(&creates(&exempt(&json!("migration"), &until))).passes_silently("Allowed");
 }
 
 #[rstest]
@@ -117,9 +117,9 @@ fn an_exemption_exactly_as_long_as_the_longest_is_accepted() {
 fn what_is_not_the_default_needs_permission(#[case] changes: Value, #[case] asked: Use, #[case] named: &str) {
     let review = creates(&namespace(TEAM, &labels(&changes)));
     assert_eq!(world().asks(&review), asked);
-    world().answering(asked.clone(), Answer::Allowed).validate(&review).is_silent("Allowed");
+    world().answering(asked.clone(), Answer::Allowed).validate(&review).passes_silently("Allowed");
     let says = ["which is not the default", "leave the default", named];
-    world().answering(asked.clone(), Answer::Denied).validate(&review).is_denied("NotPermitted", &says);
+    world().answering(asked.clone(), Answer::Denied).validate(&review).refused("NotPermitted", &says);
     let failure = world().answering(asked, Answer::Unknown("connection refused".to_owned())).fails(&review);
     assert!(matches!(failure, Failure::Unknown(why) if why.contains("connection refused")));
 }
@@ -139,7 +139,7 @@ fn profile_and_mode_are_both_asked_for() {
     world
         .answering(Use::Mode("warn".to_owned()), Answer::Denied)
         .validate(&review)
-        .is_denied("NotPermitted", &["ringfence.dev/mode=warn"]);
+        .refused("NotPermitted", &["ringfence.dev/mode=warn"]);
 }
 
 /// The selector of the mutating webhook can be passed with generateName and a forged `kubernetes.io/metadata.name`.
@@ -152,8 +152,8 @@ fn a_generated_name_with_a_forged_name_label_does_not_count_as_excluded(#[case] 
     } });
     let review = review("CREATE", "v1/namespaces").in_namespace("").set("/name", name).object(&forged);
     let says = ["with a generated name", "was bypassed"];
-    world().validate(&review).is_denied("BaselineMissing", &says);
-    world().mutate(&review).is_allowed("LabelsInjected");
+    world().validate(&review).refused("BaselineMissing", &says);
+    world().mutate(&review).passes("LabelsInjected");
 }
 
 #[rstest]
@@ -165,22 +165,22 @@ fn a_generated_name_with_a_forged_name_label_does_not_count_as_excluded(#[case] 
 fn excluded_namespaces_are_left_alone(#[case] name: &str) {
     let world = world().configured(&json!({ "excluded": ["calico-system"] }));
     let review = review("CREATE", "v1/namespaces").named(name).in_namespace(name).object(&namespace(name, &json!({})));
-    world.mutate(&review).is_silent("Excluded");
-    world.validate(&review).is_silent("Excluded");
+    world.mutate(&review).passes_silently("Excluded");
+    world.validate(&review).passes_silently("Excluded");
 }
 
 #[test]
 fn a_name_that_only_begins_like_an_excluded_one_is_judged() {
     let review =
         review("CREATE", "v1/namespaces").named("kube-system-2").object(&namespace("kube-system-2", &json!({})));
-    world().validate(&review).is_denied("BaselineMissing", &[]);
+    world().validate(&review).refused("BaselineMissing", &[]);
 }
 
 #[test]
 fn deleting_a_namespace_is_never_refused() {
     let review = review("DELETE", "v1/namespaces").named(TEAM).old(&namespace(TEAM, &standard()));
-    world().mutate(&review).is_silent("NotOurs");
-    world().validate(&review).is_silent("NotOurs");
+    world().mutate(&review).passes_silently("NotOurs");
+    world().validate(&review).passes_silently("NotOurs");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn with(mut object: Value, pointer: &str, value: Value) -> Value {
 
 #[test]
 fn a_pod_of_a_namespace_that_is_not_isolated_yet_gets_gate_and_label() {
-    let reply = pending().mutate(&creates(&pod())).is_allowed("Held");
+    let reply = pending().mutate(&creates(&pod())).passes("Held");
     assert_eq!(
         reply.patch,
         Some(json!([
@@ -40,7 +40,7 @@ fn a_pod_of_a_namespace_that_is_not_isolated_yet_gets_gate_and_label() {
             { "op": "add", "path": "/metadata/labels", "value": { HELD: "true" } },
         ]))
     );
-    pending().validate(&creates(&held())).is_silent("Allowed");
+    pending().validate(&creates(&held())).passes_silently("Allowed");
 }
 
 #[test]
@@ -58,36 +58,36 @@ fn gates_of_others_stay() {
 #[case::another_gate(with(held(), "/spec/schedulingGates", json!([{ "name": "example.com/other" }])), "the scheduling gate")]
 fn a_pod_that_lost_gate_or_label_is_refused_with_what_it_lacks(#[case] object: Value, #[case] lacks: &str) {
     let says = [lacks, "is not effective yet", "have other mutating webhooks leave them alone"];
-    pending().validate(&creates(&object)).is_denied("NotHeld", &says);
+    pending().validate(&creates(&object)).refused("NotHeld", &says);
 }
 
 #[test]
 fn in_a_namespace_that_is_effective_already_either_is_accepted() {
-    isolated().validate(&creates(&pod())).is_silent("Allowed");
-    isolated().validate(&creates(&held())).is_silent("Allowed");
+    isolated().validate(&creates(&pod())).passes_silently("Allowed");
+    isolated().validate(&creates(&held())).passes_silently("Allowed");
     // /mutate does not rely on its own view: replicas and API servers learn at different times.
-    isolated().mutate(&creates(&pod())).is_allowed("Held");
+    isolated().mutate(&creates(&pod())).passes("Held");
 }
 
 #[test]
 fn an_unknown_namespace_is_taken_for_an_enforced_one() {
-    world().mutate(&creates(&pod())).is_allowed("Held");
-    world().validate(&creates(&pod())).is_denied("NotHeld", &[]);
+    world().mutate(&creates(&pod())).passes("Held");
+    world().validate(&creates(&pod())).refused("NotHeld", &[]);
 }
 
 #[test]
 fn policies_that_are_not_effective_isolate_nothing() {
     let ingress_only = json!({ "podSelector": {}, "policyTypes": ["Ingress"] });
-    pending().policy(&policy("half", &ingress_only)).validate(&creates(&pod())).is_denied("NotHeld", &[]);
+    pending().policy(&policy("half", &ingress_only)).validate(&creates(&pod())).refused("NotHeld", &[]);
 }
 
 #[test]
 fn a_pod_with_a_node_name_is_not_patched_but_told_why_it_is_refused() {
     let object = with(pod(), "/spec/nodeName", json!("node-1"));
-    pending().mutate(&creates(&object)).is_silent("Allowed");
+    pending().mutate(&creates(&object)).passes_silently("Allowed");
     let says = ["spec.nodeName places it on a node at once", "leave nodeName out"];
-    pending().validate(&creates(&object)).is_denied("NotHeld", &says);
-    isolated().validate(&creates(&object)).is_silent("Allowed");
+    pending().validate(&creates(&object)).refused("NotHeld", &says);
+    isolated().validate(&creates(&object)).passes_silently("Allowed");
 }
 
 #[rstest]
@@ -112,11 +112,11 @@ fn mirror_pods_pass_with_annotation_and_group(#[case] annotated: bool, #[case] n
 #[test]
 fn rejecting_is_a_choice() {
     let reject = |world: crate::support::World| world.configured(&json!({ "pods": "reject" }));
-    reject(pending()).mutate(&creates(&pod())).is_silent("Allowed");
+    reject(pending()).mutate(&creates(&pod())).passes_silently("Allowed");
     let says = ["is refused", "is not effective yet", "try again in a moment"];
-    reject(pending()).validate(&creates(&pod())).is_denied("BaselineMissing", &says);
-    reject(pending()).validate(&creates(&held())).is_denied("BaselineMissing", &says);
-    reject(isolated()).validate(&creates(&pod())).is_silent("Allowed");
+    reject(pending()).validate(&creates(&pod())).refused("BaselineMissing", &says);
+    reject(pending()).validate(&creates(&held())).refused("BaselineMissing", &says);
+    reject(isolated()).validate(&creates(&pod())).passes_silently("Allowed");
 }
 
 #[rstest]
@@ -124,18 +124,18 @@ fn rejecting_is_a_choice() {
 #[case::audit("audit", "Allowed")]
 #[case::exempt("exempt", "Exempt")]
 fn nothing_is_held_outside_of_enforce(#[case] mode: &str, #[case] reason: &str) {
-    pending().in_mode(mode).mutate(&creates(&pod())).is_silent("Allowed");
-    pending().in_mode(mode).validate(&creates(&pod())).is_silent(reason);
+    pending().in_mode(mode).mutate(&creates(&pod())).passes_silently("Allowed");
+    pending().in_mode(mode).validate(&creates(&pod())).passes_silently(reason);
 }
 
 #[test]
 fn namespaces_that_are_not_adopted_or_excluded_are_left_alone() {
     let bare = world().namespace(TEAM, &json!({ "metadata": {} }));
-    bare.mutate(&creates(&pod())).is_silent("Allowed");
-    bare.validate(&creates(&pod())).is_silent("NotAdopted");
+    bare.mutate(&creates(&pod())).passes_silently("Allowed");
+    bare.validate(&creates(&pod())).passes_silently("NotAdopted");
     let system = creates(&pod()).in_namespace("kube-system");
-    world().mutate(&system).is_silent("Excluded");
-    world().validate(&system).is_silent("Excluded");
+    world().mutate(&system).passes_silently("Excluded");
+    world().validate(&system).passes_silently("Excluded");
 }
 
 #[rstest]
@@ -145,16 +145,16 @@ fn host_network_is_warned_of_denied_or_allowed(#[values(true, false)] is_isolate
         let world = if is_isolated { isolated() } else { pending() };
         world.configured(&json!({ "hostNetwork": how })).validate(&creates(&object))
     };
-    treated("warn").is_allowed("HostNetwork").warns(&["uses its node's network (spec.hostNetwork)"]);
-    treated("deny").is_denied("HostNetwork", &["is refused", "do not hold it back", "leave hostNetwork out"]);
-    treated("allow").is_silent("Allowed");
+    treated("warn").passes("HostNetwork").warns(&["uses its node's network (spec.hostNetwork)"]);
+    treated("deny").refused("HostNetwork", &["is refused", "do not hold it back", "leave hostNetwork out"]);
+    treated("allow").passes_silently("Allowed");
 }
 
 #[test]
 fn a_pod_on_the_host_network_is_held_like_any_other() {
     let object = with(pod(), "/spec/hostNetwork", json!(true));
-    pending().mutate(&creates(&object)).is_allowed("Held");
-    pending().validate(&creates(&object)).is_denied("NotHeld", &[]);
+    pending().mutate(&creates(&object)).passes("Held");
+    pending().validate(&creates(&object)).refused("NotHeld", &[]);
 }
 
 #[rstest]
@@ -172,8 +172,8 @@ fn only_the_controller_lifts_a_pod(
     let review = review("UPDATE", resource).set("/name", name).old(&held()).object(&new);
     let says =
         [what, "pod \"web\"", "before its namespace's deny-all baseline is effective", "the moment the baseline is"];
-    pending().validate(&review).is_denied("NotHeld", &says);
-    pending().validate(&review.by_controller()).is_silent("Allowed");
+    pending().validate(&review).refused("NotHeld", &says);
+    pending().validate(&review.by_controller()).passes_silently("Allowed");
 }
 
 #[rstest]
@@ -191,14 +191,14 @@ fn other_changes_of_pods_pass(
     #[case] new: Value,
     #[values("v1/pods", "v1/pods/status")] resource: &str,
 ) {
-    pending().validate(&review("UPDATE", resource).named("web").old(&old).object(&new)).is_silent("Allowed");
+    pending().validate(&review("UPDATE", resource).named("web").old(&old).object(&new)).passes_silently("Allowed");
 }
 
 #[test]
 fn deleting_a_held_pod_is_never_refused() {
-    pending().validate(&review("DELETE", "v1/pods").old(&held())).is_silent("NotOurs");
-    pending().mutate(&review("DELETE", "v1/pods").old(&held())).is_silent("NotOurs");
-    pending().mutate(&review("UPDATE", "v1/pods").old(&held()).object(&held())).is_silent("NotOurs");
+    pending().validate(&review("DELETE", "v1/pods").old(&held())).passes_silently("NotOurs");
+    pending().mutate(&review("DELETE", "v1/pods").old(&held())).passes_silently("NotOurs");
+    pending().mutate(&review("UPDATE", "v1/pods").old(&held()).object(&held())).passes_silently("NotOurs");
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     #[track_caller]
-    pub(crate) fn is_allowed(self, reason: &str) -> Self {
+    pub(crate) fn passes(self, reason: &str) -> Self {
         assert!(self.allowed, "{self:?}");
         assert_eq!(self.reason, reason, "{self:?}");
         self
@@ -127,13 +127,13 @@ impl Reply {
 
     /// Allowed, with nothing to say and nothing changed.
     #[track_caller]
-    pub(crate) fn is_silent(self, reason: &str) {
-        let reply = self.is_allowed(reason);
+    pub(crate) fn passes_silently(self, reason: &str) {
+        let reply = self.passes(reason);
         assert_eq!((reply.warnings.as_slice(), &reply.would_deny, &reply.patch), (&[][..], &None, &None));
     }
 
     #[track_caller]
-    pub(crate) fn is_denied(self, reason: &str, says: &[&str]) -> Self {
+    pub(crate) fn refused(self, reason: &str, says: &[&str]) -> Self {
         assert!(!self.allowed, "{self:?}");
         assert_eq!(self.reason, reason, "{self:?}");
         for part in says {
@@ -228,8 +228,11 @@ impl World {
     }
 
     pub(crate) fn outcome(&self, webhook: Webhook, review: &Review) -> Outcome {
-        let body = review.body();
-        let request = Request::parse(&body).unwrap();
+        self.outcome_of(webhook, &review.body())
+    }
+
+    pub(crate) fn outcome_of(&self, webhook: Webhook, body: &[u8]) -> Outcome {
+        let request = Request::parse(body).unwrap();
         let namespace = self.index.get(request.namespace_concerned());
         let context = Context {
             config: &self.config,

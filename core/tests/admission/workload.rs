@@ -24,15 +24,15 @@ fn template() -> Value {
 #[case("v1/replicationcontrollers", "replicationcontrollers")]
 fn the_pods_of_a_workload_will_be_held(#[case] what: &str, #[case] name: &str) {
     let says = [name, "will be held until", "\"team-a\""];
-    pending().validate(&creates(what, &template())).is_allowed("Allowed").warns(&says);
+    pending().validate(&creates(what, &template())).passes("Allowed").warns(&says);
     let update = review("UPDATE", what).old(&template()).object(&template());
-    pending().validate(&update).is_allowed("Allowed").warns(&says);
+    pending().validate(&update).passes("Allowed").warns(&says);
     let rejecting = pending().configured(&json!({ "pods": "reject" }));
-    rejecting.validate(&creates(what, &template())).is_allowed("Allowed").warns(&["will be refused until"]);
-    isolated().validate(&creates(what, &template())).is_silent("Allowed");
-    pending().validate(&review("DELETE", what).old(&template())).is_silent("NotOurs");
-    pending().validate(&creates(what, &template()).in_namespace("kube-system")).is_silent("Excluded");
-    pending().mutate(&creates(what, &template())).is_silent("NotOurs");
+    rejecting.validate(&creates(what, &template())).passes("Allowed").warns(&["will be refused until"]);
+    isolated().validate(&creates(what, &template())).passes_silently("Allowed");
+    pending().validate(&review("DELETE", what).old(&template())).passes_silently("NotOurs");
+    pending().validate(&creates(what, &template()).in_namespace("kube-system")).passes_silently("Excluded");
+    pending().mutate(&creates(what, &template())).passes_silently("NotOurs");
 }
 
 #[rstest]
@@ -40,9 +40,9 @@ fn the_pods_of_a_workload_will_be_held(#[case] what: &str, #[case] name: &str) {
 #[case("audit")]
 #[case("exempt")]
 fn nothing_is_said_where_nothing_is_held(#[case] mode: &str) {
-    pending().in_mode(mode).validate(&creates("apps/v1/deployments", &template())).is_silent("Allowed");
+    pending().in_mode(mode).validate(&creates("apps/v1/deployments", &template())).passes_silently("Allowed");
     let bare = world().namespace(TEAM, &json!({ "metadata": {} }));
-    bare.validate(&creates("apps/v1/deployments", &template())).is_silent("Allowed");
+    bare.validate(&creates("apps/v1/deployments", &template())).passes_silently("Allowed");
 }
 
 #[rstest]
@@ -53,7 +53,7 @@ fn nothing_is_said_where_nothing_is_held(#[case] mode: &str) {
 )]
 fn a_job_with_a_deadline_is_told_that_the_clock_runs(#[case] what: &str, #[case] object: Value) {
     let says = ["activeDeadlineSeconds (60) runs while its pods are held"];
-    pending().validate(&creates(what, &object)).is_allowed("Allowed").warns(&says);
+    pending().validate(&creates(what, &object)).passes("Allowed").warns(&says);
     let rejecting = pending().configured(&json!({ "pods": "reject" }));
     assert_eq!(rejecting.validate(&creates(what, &object)).warnings.len(), 1);
 }
@@ -65,7 +65,7 @@ fn a_job_with_a_deadline_is_told_that_the_clock_runs(#[case] what: &str, #[case]
     json!({ "spec": { "jobTemplate": { "spec": { "template": { "spec": { "hostNetwork": true } } } } } })
 )]
 fn a_workload_on_the_host_network_is_warned_of(#[case] what: &str, #[case] object: Value) {
-    pending().validate(&creates(what, &object)).is_allowed("Allowed").warns(&["node's network"]);
+    pending().validate(&creates(what, &object)).passes("Allowed").warns(&["node's network"]);
     let allowing = pending().configured(&json!({ "hostNetwork": "allow" }));
     assert!(allowing.validate(&creates(what, &object)).warnings.iter().all(|text| !text.contains("node's network")));
 }
@@ -75,7 +75,7 @@ fn a_workload_on_the_host_network_is_warned_of(#[case] what: &str, #[case] objec
 #[case::nulls(json!({ "spec": { "template": null, "jobTemplate": null, "activeDeadlineSeconds": null } }))]
 #[case::a_null_template(json!({ "spec": { "jobTemplate": { "spec": { "template": { "spec": null } } } } }))]
 fn what_a_workload_leaves_out_is_no_error(#[case] object: Value) {
-    pending().validate(&creates("batch/v1/cronjobs", &object)).is_allowed("Allowed");
+    pending().validate(&creates("batch/v1/cronjobs", &object)).passes("Allowed");
 }
 
 #[test]
@@ -93,19 +93,19 @@ fn a_vendors_policy_is_warned_of_denied_or_allowed(#[case] what: &str, #[case] n
     let object = json!({ "metadata": { "name": "x" }, "spec": {} });
     let treated =
         |how: &str| isolated().configured(&json!({ "vendorPolicies": how })).validate(&creates(what, &object));
-    let warned = treated("warn").is_allowed("VendorPolicy").warns(&[name, "does not judge it"]);
+    let warned = treated("warn").passes("VendorPolicy").warns(&[name, "does not judge it"]);
     assert_eq!(isolated().validate(&creates(what, &object)), warned, "warn is the default");
-    treated("deny").is_denied("VendorPolicy", &[name, "can allow traffic", "write a NetworkPolicy instead"]);
-    treated("allow").is_silent("Allowed");
+    treated("deny").refused("VendorPolicy", &[name, "can allow traffic", "write a NetworkPolicy instead"]);
+    treated("allow").passes_silently("Allowed");
     let update = review("UPDATE", what).named("x").old(&object).object(&object);
-    isolated().validate(&update).is_allowed("VendorPolicy");
-    isolated().validate(&review("DELETE", what).old(&object)).is_silent("NotOurs");
-    isolated().validate(&creates(what, &object).in_namespace("kube-system")).is_silent("Excluded");
-    isolated().in_mode("exempt").validate(&creates(what, &object)).is_silent("Exempt");
+    isolated().validate(&update).passes("VendorPolicy");
+    isolated().validate(&review("DELETE", what).old(&object)).passes_silently("NotOurs");
+    isolated().validate(&creates(what, &object).in_namespace("kube-system")).passes_silently("Excluded");
+    isolated().in_mode("exempt").validate(&creates(what, &object)).passes_silently("Exempt");
     let bare = world().namespace(TEAM, &json!({ "metadata": {} }));
-    bare.validate(&creates(what, &object)).is_silent("NotAdopted");
+    bare.validate(&creates(what, &object)).passes_silently("NotAdopted");
     let generated = review("CREATE", what).object(&object);
-    isolated().validate(&generated).is_allowed("VendorPolicy").warns(&["with a generated name"]);
+    isolated().validate(&generated).passes("VendorPolicy").warns(&["with a generated name"]);
 }
 
 #[rstest]
@@ -123,6 +123,6 @@ fn anything_else_is_explicitly_not_ours(
     #[case] what: &str,
     #[values("CREATE", "UPDATE", "DELETE", "CONNECT")] operation: &str,
 ) {
-    pending().validate(&review(operation, what)).is_silent("NotOurs");
-    pending().mutate(&review(operation, what)).is_silent("NotOurs");
+    pending().validate(&review(operation, what)).passes_silently("NotOurs");
+    pending().mutate(&review(operation, what)).passes_silently("NotOurs");
 }

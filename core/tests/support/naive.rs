@@ -251,13 +251,16 @@ impl Has {
     }
 }
 
+/// Whether a rule allows each point, and for each wide kind each peer.
+type RuleAllows = (Vec<bool>, [Vec<bool>; 3]);
+
 /// What a set of policies lets through.
 pub(crate) struct Naive<'a> {
     world: World,
     direction: Direction,
     policies: &'a [Value],
-    /// For each policy's rules: the points, and for each wide kind the peers.
-    rules: Vec<Vec<(Vec<bool>, [Vec<bool>; 3])>>,
+    /// Each policy's rules.
+    rules: Vec<Vec<RuleAllows>>,
     known: HashMap<Vec<usize>, Has>,
 }
 

@@ -162,7 +162,7 @@ impl ApiServer {
         self.stored.get_mut(&key).with_context(|| format!("{resource} {name} is not stored"))
     }
 
-    /// The selector of the webhook entry for pods: mode In (enforce), isolated NotIn (true). All else is always sent.
+    /// The selector of the webhook entry for pods: `mode In (enforce)`, `isolated NotIn (true)`. All else is always sent.
     fn is_called(&self, resource: &str, namespace: &str) -> bool {
         let labels = self.stored("namespaces", "", namespace).map(|stored| &stored["metadata"]["labels"]);
         resource != "pods"

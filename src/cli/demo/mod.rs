@@ -15,13 +15,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use ringfence_core::config::Config;
 
 use super::serve::runtime;
 use crate::certs::{dev, files};
 use crate::cluster::Cluster;
 use crate::server::{self, App};
-use crate::{controller, shutdown, telemetry};
+use crate::{controller, manifests, shutdown, telemetry};
 use api_server::ApiServer;
 use terminal::Terminal;
 
@@ -46,6 +47,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 async fn tell(args: &Args) -> Result<ExitCode> {
     let pair = dev::issue().context("failed to issue a certificate")?;
     let cluster = Arc::new(Cluster::embedded(Config::default()));
+    let before = manifests::read("before.yaml", script::BEFORE);
+    let problems = [before.problems, cluster.fill(&before.objects, "default")].concat();
+    anyhow::ensure!(problems.is_empty(), "the story's own manifests have errors: {problems:?}");
+    controller::reconcile_all(&cluster, Timestamp::now());
     cluster.set_synced();
     let app = Arc::new(App::new(cluster.clone()));
     let address = if args.serve { args.addr } else { SocketAddr::from(([127, 0, 0, 1], 0)) };

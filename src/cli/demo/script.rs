@@ -16,6 +16,25 @@ use super::api_server::{ApiServer, Reply, User};
 use super::terminal::Terminal;
 use crate::controller;
 
+/// What is in the cluster before Ringfence comes: two namespaces, as the tutorial begins, without any policy.
+pub(super) const BEFORE: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: frontend}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: frontend, labels: {app: web}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: backend}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db, namespace: backend, labels: {app: db}}
+";
+
 fn namespace(name: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })
 }
@@ -42,11 +61,24 @@ fn ingress_from(from: &Value) -> Value {
 /// Plays the whole story.
 pub(super) async fn play(api: &mut ApiServer, t: &mut Terminal, address: SocketAddr) -> Result<()> {
     println!("Ringfence listens on https://{address}; this process acts as the API server and asks it for real.");
+    before(api, t)?;
     create(api, t).await?;
     isolate(api, t).await?;
     defend(api, t).await?;
     mistakes(api, t).await?;
     exemptions(api, t).await
+}
+
+fn before(api: &ApiServer, t: &mut Terminal) -> Result<()> {
+    t.scene("Before: the network is flat");
+    t.command("kubectl get pods -A                            # frontend/web and backend/db, and no policy");
+    for (name, direction) in [("frontend", Direction::Egress), ("backend", Direction::Ingress)] {
+        let namespace = api.namespace(name)?;
+        let coverage = &namespace.verdict().side(direction).coverage;
+        let gap = explain::gap(direction, coverage).unwrap_or_else(|| "isolated".to_owned());
+        t.line(*coverage == Coverage::Absent, &format!("{name}: {gap}"));
+    }
+    Ok(())
 }
 
 async fn create(api: &mut ApiServer, t: &mut Terminal) -> Result<()> {
@@ -57,13 +89,6 @@ async fn create(api: &mut ApiServer, t: &mut Terminal) -> Result<()> {
     let injected = labels[PROFILE] == "standard" && labels[MODE] == "enforce";
     let text = |key: &str| labels[key].as_str().unwrap_or("nothing").to_owned();
     t.line(reply.allowed && injected, &format!("labels injected: {PROFILE}={}, {MODE}={}", text(PROFILE), text(MODE)));
-
-    let before = api.namespace("team-a")?;
-    for direction in Direction::BOTH {
-        let coverage = &before.verdict().side(direction).coverage;
-        let gap = explain::gap(direction, coverage).unwrap_or_else(|| "isolated".to_owned());
-        t.line(*coverage == Coverage::Absent, &format!("the network is flat as yet: {gap}"));
-    }
 
     t.scene("A pod comes before the baseline does");
     t.command("kubectl run web --image=nginx -n team-a");

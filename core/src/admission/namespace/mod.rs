@@ -8,9 +8,11 @@ use serde::Deserialize;
 use crate::admission::review::Request;
 use crate::object::ObjectMeta;
 
+crate::object::from_map_only!(Object<'a>);
+
 /// A Namespace, as far as it is needed.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 struct Object<'a> {
     #[serde(borrow)]
     metadata: Option<ObjectMeta<'a>>,

@@ -45,8 +45,8 @@ impl Question {
         }
     }
 
-    /// Adds the policies that can make a difference to the answer.
-    fn relevant(self, union: &Union<'_>, to: &mut Set) {
+    /// Adds the policies that could have a part in the answer.
+    fn helpers(self, union: &Union<'_>, to: &mut Set) {
         let mut add = |wides: &[Wide], group| wides.iter().for_each(|wide| to.union_with(union.helpers(*wide, group)));
         match self {
             Self::Never => {}
@@ -55,6 +55,22 @@ impl Question {
             Self::Group(wide, group) => add(&[wide], Some(group)),
             Self::AnyOnGroup(group) => add(&Wide::ALL, Some(group)),
         }
+    }
+
+    /// Adds the policies that can make a difference to the answer, which may be fewer.
+    fn deciding(self, union: &mut Union<'_>, to: &mut Set, budget: &mut Budget) -> Result<(), Capped> {
+        let on_all_ports = match self {
+            Self::All => Wide::ALL.to_vec(),
+            Self::AllPorts(wide) => vec![wide],
+            _ => Vec::new(),
+        };
+        if on_all_ports.is_empty() {
+            self.helpers(union, to);
+        }
+        for wide in on_all_ports {
+            to.union_with(union.deciding_on_all_ports(wide, budget)?);
+        }
+        Ok(())
     }
 }
 
@@ -138,7 +154,8 @@ impl Classifier<'_> {
     /// Ports that are open to a wide peer for which not all ports are. What concerns every pod becomes one hole; what
     /// concerns some becomes one for each pod and set of policies.
     fn ports(&mut self) -> Vec<Hole> {
-        let mut place: HashMap<Option<(Vec<String>, Option<Labels>)>, usize> = HashMap::new();
+        type Pods = (Vec<String>, Option<Labels>);
+        let mut place: HashMap<Option<Pods>, usize> = HashMap::new();
         let mut found: Vec<(Hole, BTreeSet<String>, Vec<Ports>)> = Vec::new();
         for group in 0..self.union.groups() {
             let questions = Wide::ALL.map(|wide| (Question::Group(wide, group), Question::AllPorts(wide)));
@@ -215,12 +232,12 @@ impl Classifier<'_> {
             no.iter().map(|question| (*question, &*after)).chain(not_before.map(|question| (question, &*before)))
         {
             if question.ask(union, side, budget)? {
-                question.relevant(union, &mut relevant);
+                question.deciding(union, &mut relevant, budget)?;
                 spoilers.push((question, side));
             }
         }
         if let Some(question) = yes {
-            question.relevant(union, &mut relevant);
+            question.deciding(union, &mut relevant, budget)?;
         }
         let prefer = match (yes, spoilers.as_slice()) {
             (None, _) => Prefer::Fewer,
@@ -257,16 +274,14 @@ impl Classifier<'_> {
     /// is not known, all that could have a part in it.
     fn culprits(&mut self, question: Question, found: Option<&Found>) -> Vec<String> {
         let mut together = Set::with_capacity(self.policies.len());
-        question.relevant(&self.union, &mut together);
+        question.helpers(&self.union, &mut together);
         together.intersect_with(&self.after);
-        let named = match found {
+        let to_name = match found {
             Some(found) => self.smallest(question, &together, found).unwrap_or(together),
             None => together,
         };
-        let mut names: Vec<String> = named.ones().map(|index| self.policies[index].name.clone()).collect();
-        names.sort();
-        names.dedup();
-        names
+        let names: BTreeSet<String> = to_name.ones().map(|index| self.policies[index].name.clone()).collect();
+        names.into_iter().collect()
     }
 
     fn smallest(&mut self, question: Question, among: &Set, found: &Found) -> Result<Set, Capped> {

@@ -47,6 +47,12 @@ struct Group {
     helpers: [Set; 3],
 }
 
+impl Group {
+    fn has_numbers(&self) -> bool {
+        self.ports.iter().any(|ports| matches!(ports, Ports::Range(..)))
+    }
+}
+
 /// The union of what policies allow in one direction.
 pub(super) struct Union<'a> {
     contributions: Vec<Contribution>,
@@ -54,6 +60,8 @@ pub(super) struct Union<'a> {
     groups: Vec<Group>,
     /// For each kind of wide peer, the policies that could help to let it through on any ports.
     helpers: [Set; 3],
+    /// For each kind of wide peer, the policies that decide whether it is let through on all ports, once asked for.
+    deciding: [Option<Set>; 3],
     boxes: Vec<Box<'a>>,
     /// The space of the boxes, once it was needed.
     peers: Option<Result<Space<'a>, Capped>>,
@@ -196,7 +204,18 @@ impl<'a> Union<'a> {
                 Group { ports, rules, helpers: here }
             })
             .collect();
-        Self { contributions, on_all_ports, groups, helpers, boxes, peers: None, memo: HashMap::new(), capped }
+        let deciding = [None, None, None];
+        Self {
+            contributions,
+            on_all_ports,
+            groups,
+            helpers,
+            deciding,
+            boxes,
+            peers: None,
+            memo: HashMap::new(),
+            capped,
+        }
     }
 
     /// How many groups of ports there are.
@@ -213,6 +232,29 @@ impl<'a> Union<'a> {
     pub(super) fn helpers(&self, wide: Wide, group: Option<usize>) -> &Set {
         let helpers = group.map_or(&self.helpers, |group| &self.groups[group].helpers);
         &helpers[wide as usize]
+    }
+
+    /// The policies that decide whether a wide peer is let through on all ports. Somebody must let it through on the
+    /// ports where fewest could; where each of these does so on all ports, nobody else matters.
+    pub(super) fn deciding_on_all_ports(&mut self, wide: Wide, budget: &mut Budget) -> Result<&Set, Capped> {
+        let at = wide as usize;
+        if self.deciding[at].is_none() {
+            budget.spend(self.groups.len() * (1 + self.helpers[at].len() / 256))?;
+            let with_numbers = self.groups.iter().filter(|group| group.has_numbers());
+            let scarcest = with_numbers.map(|group| &group.helpers[at]).min_by_key(|set| set.count_ones(..)).cloned();
+            let mut deciding = scarcest.unwrap_or_default();
+            let mut alone = Set::with_capacity(deciding.len());
+            for index in deciding.clone().ones() {
+                alone.insert(index);
+                if !self.lets_through_on_all_ports(wide, &alone, budget)? {
+                    deciding.clone_from(&self.helpers[at]);
+                    break;
+                }
+                alone.remove(index);
+            }
+            self.deciding[at] = Some(deciding);
+        }
+        Ok(self.deciding[at].as_ref().unwrap_or(&self.helpers[at]))
     }
 
     /// Whether nothing here can let any wide peer through, so that there is nothing to ask.
@@ -234,7 +276,7 @@ impl<'a> Union<'a> {
         if helpers.is_disjoint(policies) {
             return Ok(false);
         }
-        budget.spend(8 + policies.len() / 16)?;
+        budget.spend(8 + policies.len() / 64)?;
         let mut helping = helpers.clone();
         helping.intersect_with(policies);
         let asked = (wide, Some(group), helping);
@@ -266,12 +308,12 @@ impl<'a> Union<'a> {
         policies: &Set,
         budget: &mut Budget,
     ) -> Result<bool, Capped> {
-        let helpers = &self.helpers[wide as usize];
+        let helpers = self.deciding[wide as usize].as_ref().unwrap_or(&self.helpers[wide as usize]);
         // Free, so that what nobody could open is never taken for a hole, even past the cap.
         if helpers.is_disjoint(policies) {
             return Ok(false);
         }
-        budget.spend(8 + policies.len() / 16)?;
+        budget.spend(8 + policies.len() / 64)?;
         let mut helping = helpers.clone();
         helping.intersect_with(policies);
         let asked = (wide, None, helping);
@@ -282,8 +324,7 @@ impl<'a> Union<'a> {
         for group in 0..self.groups.len() {
             budget.spend(1)?;
             // A group of names only adds nothing to the numbers, which are all ports.
-            let numbers = self.groups[group].ports.iter().any(|ports| matches!(ports, Ports::Range(..)));
-            if numbers && !self.lets_through(wide, group, policies, budget)? {
+            if self.groups[group].has_numbers() && !self.lets_through(wide, group, policies, budget)? {
                 answer = false;
                 break;
             }

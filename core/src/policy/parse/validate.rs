@@ -184,12 +184,11 @@ fn lenient_cidr(text: &str) -> Option<(IpNet, bool)> {
     }
     let prefix: u8 = length.parse().ok()?;
     let mut canonical = length.len() == 1 || !length.starts_with('0');
-    let address = match address.parse::<IpAddr>() {
-        Ok(address) => address,
-        Err(_) => {
-            canonical = false;
-            leading_zeros(address)?
-        }
+    let address = if let Ok(address) = address.parse::<IpAddr>() {
+        address
+    } else {
+        canonical = false;
+        leading_zeros(address)?
     };
     let mapped = match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped(),

@@ -9,6 +9,18 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::object::{ObjectMeta, nullable};
 
+crate::object::from_map_only!(
+    Object<'a>,
+    Spec,
+    IngressRule,
+    EgressRule,
+    Peer,
+    IpBlock,
+    Port,
+    LabelSelector,
+    Requirement
+);
+
 /// An element of a list or map, of which null is the default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct OrDefault<T>(pub(super) T);
@@ -22,7 +34,7 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for OrDefault<T> {
 type List<T> = Vec<OrDefault<T>>;
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct Object<'a> {
     #[serde(borrow, deserialize_with = "nullable")]
     pub(super) metadata: ObjectMeta<'a>,
@@ -31,7 +43,7 @@ pub(super) struct Object<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub(super) struct Spec {
     pub(super) pod_selector: Option<LabelSelector>,
     #[serde(deserialize_with = "nullable")]
@@ -43,7 +55,7 @@ pub(super) struct Spec {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct IngressRule {
     #[serde(deserialize_with = "nullable")]
     pub(super) from: List<Peer>,
@@ -52,7 +64,7 @@ pub(super) struct IngressRule {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct EgressRule {
     #[serde(deserialize_with = "nullable")]
     pub(super) to: List<Peer>,
@@ -61,7 +73,7 @@ pub(super) struct EgressRule {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub(super) struct Peer {
     pub(super) namespace_selector: Option<LabelSelector>,
     pub(super) pod_selector: Option<LabelSelector>,
@@ -69,7 +81,7 @@ pub(super) struct Peer {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct IpBlock {
     #[serde(deserialize_with = "nullable")]
     pub(super) cidr: String,
@@ -78,7 +90,7 @@ pub(super) struct IpBlock {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 #[allow(clippy::struct_field_names, reason = "the API's names")]
 pub(super) struct Port {
     pub(super) protocol: Option<String>,
@@ -125,7 +137,7 @@ impl<'de> Deserialize<'de> for IntOrString {
 
 /// A label selector as it is written (`k8s.io/apimachinery/pkg/apis/meta/v1.LabelSelector`).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct LabelSelector {
     #[serde(deserialize_with = "nullable")]
     pub(super) match_labels: UniqueMap,
@@ -134,7 +146,7 @@ pub struct LabelSelector {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub(super) struct Requirement {
     #[serde(deserialize_with = "nullable")]
     pub(super) key: String,

@@ -1,0 +1,234 @@
+//! `ringfence check`: verdicts, exit codes, and the form of the JSON.
+
+use serde_json::{Value, json};
+
+use crate::run::{check, ringfence};
+
+const DENY: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny, namespace: team-a}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+";
+
+fn namespace(name: &str, more: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n{more}")
+}
+
+fn labelled(name: &str, labels: &str, annotations: &str) -> String {
+    namespace(name, &format!("  labels: {{{labels}}}\n  annotations: {{{annotations}}}\n"))
+}
+
+/// The only namespace of a report.
+fn only(report: &Value) -> &Value {
+    assert_eq!(report["namespaces"].as_array().unwrap().len(), 1, "{report}");
+    &report["namespaces"][0]
+}
+
+#[test]
+fn the_guide_after_step_1_only_has_no_isolation_for_egress() {
+    let ran = ringfence(&["check", "tests/fixtures/guide/step-1.yaml", "-o", "json"]);
+    let report = ran.json();
+    let backend = only(&report);
+    assert_eq!(backend["name"], "backend");
+    assert_eq!(backend["state"], "exposed");
+    assert_eq!(backend["ingress"], json!({ "coverage": "complete", "witness": null, "holes": [] }));
+    assert_eq!(backend["egress"], json!({ "coverage": "absent", "witness": null, "holes": [] }));
+    assert_eq!(report["findings"][0]["id"], "baseline-incomplete");
+    assert_eq!(ran.code, 1);
+}
+
+#[test]
+fn the_guide_after_step_4_isolates_backend() {
+    let steps = ["1", "2", "3", "4"].map(|step| format!("tests/fixtures/guide/step-{step}.yaml"));
+    let mut arguments = vec!["check", "-o", "json"];
+    arguments.extend(steps.iter().map(String::as_str));
+    let ran = ringfence(&arguments);
+    let report = ran.json();
+    assert_eq!(only(&report)["state"], "isolated");
+    assert_eq!(only(&report)["egress"]["holes"], json!([]), "DNS to kube-system, and one address, are no holes");
+    assert_eq!(ran.code, 0);
+}
+
+#[test]
+fn the_guide_after_step_5_isolates_production_with_dns_noted() {
+    let ran = ringfence(&["check", "tests/fixtures/guide/step-5.yaml", "-o", "json"]);
+    let report = ran.json();
+    let production = only(&report);
+    assert_eq!(production["state"], "isolated");
+    assert_eq!(production["ingress"]["holes"], json!([]));
+    assert_eq!(
+        production["egress"]["holes"],
+        json!([{ "kind": "PORTS", "some": false, "policies": ["allow-dns"], "witness": null, "ports": ["TCP/53", "UDP/53"] }])
+    );
+    assert_eq!(ran.code, 0);
+}
+
+#[test]
+fn the_whole_json_has_the_promised_form() {
+    let manifests = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: p
+  namespace: team-a
+spec:
+  podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [x]}]}
+  policyTypes: [Ingress, Egress]
+  egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: q, namespace: team-a}
+spec: {podSelector: {}, policyTypes: [Ingress]}
+";
+    let ran = check(manifests, &["-o", "json"]);
+    let fix = "add a NetworkPolicy with podSelector: {} and policyTypes: [Egress], or all of the baseline: ringfence render \
+               --profile standard --namespace team-a";
+    let message = "team-a: egress is isolated for some pods only: a pod with labels app=x escapes every policy, it can reach \
+                   anything in the cluster and beyond";
+    assert_eq!(
+        ran.json(),
+        json!({
+            "version": 1,
+            "capped": false,
+            "namespaces": [{
+                "name": "team-a", "state": "exposed", "profile": "standard",
+                "ingress": { "coverage": "complete", "witness": null, "holes": [] },
+                "egress": { "coverage": "partial", "witness": { "app": "x" }, "holes": [
+                    { "kind": "W4", "some": true, "policies": ["p"], "witness": {}, "ports": null },
+                ] },
+            }],
+            "findings": [{
+                "id": "baseline-incomplete", "severity": "error",
+                "object": { "kind": "Namespace", "namespace": "team-a", "name": "team-a" },
+                "path": "", "message": message, "fix": fix, "file": "-", "line": 1, "column": 1,
+            }],
+        })
+    );
+}
+
+#[test]
+fn exit_code_is_0_only_where_every_namespace_is_isolated_exempt_or_excluded() {
+    let world = DENY.replace("deny", "world").replace(
+        "policyTypes: [Ingress, Egress]",
+        "policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]",
+    );
+    let enforce = "ringfence.dev/mode: enforce, ringfence.dev/profile: standard";
+    let until = "2026-01-01T00:00:00Z";
+    let soon = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)).to_string();
+    let exempt = |annotations: &str| labelled("team-a", "ringfence.dev/mode: exempt", annotations);
+    let cases = [
+        (DENY.to_owned(), "isolated", 0),
+        (format!("{DENY}---\n{world}"), "weakened", 1),
+        (namespace("team-a", ""), "exposed", 1),
+        (labelled("team-a", enforce, ""), "pending", 1),
+        (labelled("team-a", &format!("{enforce}, ringfence.dev/isolated: \"true\""), ""), "pending", 1),
+        (format!("{DENY}{}", labelled("team-a", enforce, "")), "isolated", 0),
+        (exempt(&format!("ringfence.dev/exempt-reason: why, ringfence.dev/exempt-until: \"{soon}\"")), "exempt", 0),
+        (exempt(&format!("ringfence.dev/exempt-reason: why, ringfence.dev/exempt-until: \"{until}\"")), "pending", 1),
+        (exempt(&format!("ringfence.dev/exempt-until: \"{soon}\"")), "pending", 1),
+        (namespace("kube-system", ""), "excluded", 0),
+        (labelled("team-a", "ringfence.dev/mode: warn", ""), "exposed", 1),
+    ];
+    for (manifests, state, code) in cases {
+        let ran = check(&manifests, &["-o", "json"]);
+        assert_eq!((only(&ran.json())["state"].as_str().unwrap(), ran.code), (state, code), "{manifests}");
+    }
+}
+
+#[test]
+fn exit_code_is_2_on_whatever_could_not_be_read_and_the_rest_is_judged_all_the_same() {
+    for (manifests, says) in [
+        (String::new(), "there is no object in it"),
+        ("---\n# nothing\n---\n".to_owned(), "there is no object in it"),
+        ("foo: [\n".to_owned(), "-:1:6: unclosed bracket"),
+        (format!("{DENY}---\nfoo: bar\n"), "-:6:1: this is no Kubernetes object"),
+        (DENY.replace("podSelector: {}", "podSelector: {a: b, a: c}"), "duplicate"),
+        (DENY.replace("Egress]", "Egres]"), "spec.policyTypes[1]: \"Egres\": no policy type; use Ingress or Egress"),
+        (DENY.replace("podSelector: {}", "podSelector: []"), "spec.podSelector: invalid type: sequence"),
+        (format!("{DENY}---\n{DENY}"), "a second NetworkPolicy \"deny\""),
+        (DENY.replace("name: deny, ", ""), "a NetworkPolicy needs a name"),
+        (
+            labelled("team-a", "ringfence.dev/profile: none-such", ""),
+            "no such profile; choose one of deny-all, standard, strict",
+        ),
+    ] {
+        let ran = check(&manifests, &[]);
+        assert_eq!(ran.code, 2, "{manifests}");
+        assert!(ran.stderr.contains(says), "{manifests}: {}", ran.stderr);
+    }
+    let ran = check(&format!("{DENY}---\na: 1\na: 2\n---\n{}", DENY.replace("team-a", "team-b")), &["-o", "json"]);
+    assert_eq!(ran.code, 2);
+    assert_eq!(ran.json()["namespaces"].as_array().unwrap().len(), 2, "one bad document does not hide the others");
+    let ran = ringfence(&["check", "no/such/file.yaml"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("no/such/file.yaml: failed to read"), "{}", ran.stderr);
+    assert_eq!(ringfence(&["check"]).code, 2);
+    assert_eq!(ringfence(&["check", "x", "--profile", "none-such"]).code, 2);
+}
+
+#[test]
+fn any_namespaced_object_makes_its_namespace_appear_and_one_without_takes_n_else_default() {
+    let names = |manifests: &str, arguments: &[&str]| -> Vec<String> {
+        let report = check(manifests, &[arguments, &["-o", "json"]].concat()).json();
+        report["namespaces"].as_array().unwrap().iter().map(|ns| ns["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let set = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: team-c}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: b}\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: c}\n---\napiVersion: cert-manager.io/v1\nkind: ClusterIssuer\nmetadata: {name: d}\n";
+    assert_eq!(names(set, &[]), ["default", "team-c"]);
+    assert_eq!(names(set, &["-n", "mine"]), ["mine", "team-c"]);
+}
+
+#[test]
+fn json_lists_and_several_json_documents_are_read_and_placed() {
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "team-a" } },
+        { "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": "d", "namespace": "team-a" },
+          "spec": { "podSelector": {}, "policyTypes": ["Ingress", "Egress"] } },
+    ] });
+    let ran = check(&serde_json::to_string_pretty(&list).unwrap(), &["-o", "json"]);
+    assert_eq!((only(&ran.json())["state"].as_str(), ran.code), (Some("isolated"), 0));
+    let two = "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}\n\n{\"apiVersion\":\"v1\",\n  \"kind\":\"Namespace\",\"metadata\":{\"name\":\"b\"}}\n";
+    let report = check(two, &["-o", "json"]).json();
+    let lines: Vec<&Value> = report["findings"].as_array().unwrap().iter().map(|finding| &finding["line"]).collect();
+    assert_eq!(lines, [1, 1, 3, 3]);
+}
+
+#[test]
+fn a_policy_of_another_api_group_does_not_count() {
+    for version in ["crd.projectcalico.org/v1", "extensions/v1beta1"] {
+        let ran = check(&DENY.replace("networking.k8s.io/v1", version), &["-o", "json"]);
+        assert_eq!(only(&ran.json())["state"], "exposed");
+    }
+}
+
+#[test]
+fn a_hostile_set_is_said_to_be_capped_and_counts_as_exposed() {
+    // Nine pigeons do not fit into eight holes, so every pod is selected, but that takes long to find out.
+    let holes: Vec<String> = (1..9).map(|hole| format!("h{hole}")).collect();
+    let is = |pigeon: usize, operator: &str, values: &[String]| json!({ "key": format!("k{pigeon}"), "operator": operator, "values": values });
+    let homeless = (0..9).map(|pigeon| vec![is(pigeon, "NotIn", &holes)]);
+    let pairs = (0..9).flat_map(|a| (0..a).map(move |b| (a, b)));
+    let crowded =
+        holes.chunks(1).flat_map(|hole| pairs.clone().map(move |(a, b)| vec![is(a, "In", hole), is(b, "In", hole)]));
+    let items: Vec<Value> = homeless
+        .chain(crowded)
+        .enumerate()
+        .map(|(i, requirements)| {
+            json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+                "metadata": { "name": format!("p{i}"), "namespace": "team-a" },
+                "spec": { "podSelector": { "matchExpressions": requirements }, "policyTypes": ["Ingress", "Egress"] },
+            })
+        })
+        .collect();
+    let ran = check(&json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string(), &["-o", "json"]);
+    let report = ran.json();
+    assert_eq!(report["capped"], true);
+    assert_eq!(only(&report)["ingress"], json!({ "coverage": "partial", "witness": null, "holes": [] }));
+    assert_eq!((only(&report)["state"].as_str(), ran.code), (Some("exposed"), 1));
+}
+
+#[test]
+fn the_text_says_it_in_terms_of_traffic() {
+    let ran = ringfence(&["check", "tests/fixtures/guide/step-1.yaml"]);
+    insta::assert_snapshot!(ran.stdout);
+}

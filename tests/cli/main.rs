@@ -1,0 +1,12 @@
+//! The commands, as a user runs them: arguments, standard streams, exit codes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail like this, also in its helpers"
+)]
+
+mod check;
+mod commands;
+mod run;
