@@ -40,12 +40,14 @@ pub struct Plan {
 #[must_use]
 pub fn plan(namespace: &Namespace, config: &Config, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    // Nothing is created inside a namespace that terminates, and excluded ones are left alone.
-    if namespace.terminating || config.is_excluded(namespace.name()) {
+    // Nothing is done inside a namespace that terminates.
+    if namespace.terminating {
         return plan;
     }
     let labelled = namespace.isolation.isolated.is_some();
-    let Some(Mode::Enforce) = namespace.mode(now) else {
+    // One that has become excluded is left alone from then on, but not with what Ringfence had put there to wait for it.
+    let excluded = config.is_excluded(namespace.name());
+    let Some(Mode::Enforce) = namespace.mode(now).filter(|_| !excluded) else {
         if labelled {
             plan.actions.push(Action::SetIsolated(false));
         }

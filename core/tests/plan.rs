@@ -316,9 +316,11 @@ fn nothing_is_done_in_a_terminating_namespace(#[case] start: Start) {
 }
 
 #[test]
-fn nothing_is_done_in_an_excluded_namespace() {
+fn in_an_excluded_namespace_nothing_is_applied_and_what_waits_for_ringfence_is_let_go() {
     let excluding = Config::parse(&json!({ "excluded": [TEAM] })).unwrap();
-    assert_eq!(enforced().isolated().holding(&["a"]).planned(&excluding), Plan::default());
+    assert_eq!(enforced().planned(&excluding), Plan::default());
+    let actions = enforced().isolated().holding(&["a"]).planned(&excluding).actions;
+    assert_eq!(actions, [Action::SetIsolated(false), Action::Lift("a".to_owned())]);
 }
 
 #[test]

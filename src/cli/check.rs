@@ -93,6 +93,12 @@ fn judge(index: &Index, objects: &[Object], args: &Args, config: &Config, proble
             state,
             profile: profile.name().to_owned(),
             verdict: namespace.verdict().clone(),
+            host_network: namespace
+                .pods
+                .iter()
+                .filter(|(_, pod)| pod.host_network && pod.running)
+                .map(|(name, _)| name.clone())
+                .collect(),
         });
     }
     report

@@ -28,6 +28,8 @@ pub struct Judged {
     pub profile: String,
     /// What its policies do.
     pub verdict: Verdict,
+    /// Its pods that use their node's network, where no policy reaches them.
+    pub host_network: Vec<String>,
 }
 
 /// Something that is wrong.

@@ -31,6 +31,10 @@ pub fn render(report: &Report) -> String {
                 line(format_args!("  {}", explain::hole(direction, hole)));
             }
         }
+        if !namespace.host_network.is_empty() {
+            let pods = explain::names(&namespace.host_network);
+            line(format_args!("  hostNetwork: NetworkPolicies do not hold back {pods} in most CNIs"));
+        }
         if namespace.verdict.capped {
             line(format_args!("  capped: the selectors are too entangled to judge exactly, so the worse was assumed"));
         }

@@ -228,6 +228,22 @@ fn a_hostile_set_is_said_to_be_capped_and_counts_as_exposed() {
 }
 
 #[test]
+fn vector_47_a_pod_on_the_host_network_changes_no_verdict_and_is_reported() {
+    let pod = |name: &str, phase: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: team-a}}\nspec: {{hostNetwork: true}}\nstatus: {{phase: {phase}}}\n"
+        )
+    };
+    let ran = check(&format!("{DENY}{}{}", pod("node-agent", "Running"), pod("done", "Succeeded")), &[]);
+    assert_eq!(ran.code, 0);
+    assert!(
+        ran.stdout.contains("hostNetwork: NetworkPolicies do not hold back \"node-agent\" in most CNIs"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
 fn the_text_says_it_in_terms_of_traffic() {
     let ran = ringfence(&["check", "tests/fixtures/guide/step-1.yaml"]);
     insta::assert_snapshot!(ran.stdout);

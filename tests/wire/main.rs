@@ -9,6 +9,7 @@
 
 mod cases;
 mod connections;
+mod contract;
 mod harness;
 mod load;
 mod patches;

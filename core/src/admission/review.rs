@@ -249,9 +249,11 @@ fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &str) -> Resul
 }
 
 fn nests_deeper(text: &[u8], limit: usize) -> bool {
-    // Nothing nests deeper than it opens brackets; counting them is many times faster than following them, and settles
-    // it for nearly every review.
-    if text.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
+    // Nothing nests deeper than it opens brackets. Counting them settles it for nearly every review, and is many times
+    // faster than following them where the compiler can count in bytes, many at a time: hence the short chunks, and one
+    // bit masked out, by which the two brackets differ.
+    let opens = |chunk: &[u8]| chunk.iter().map(|byte| u8::from(byte & 0xdf == b'[')).sum::<u8>();
+    if text.chunks(usize::from(u8::MAX)).map(|chunk| usize::from(opens(chunk))).sum::<usize>() <= limit {
         return false;
     }
     let mut depth = 0usize;

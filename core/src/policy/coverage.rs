@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::selectors::Labels;
-use super::space::{Box, Budget, Capped, Found, Outlook, Owner, Prefer, Set, Space};
+use super::space::{Budget, Capped, Found, Outlook, Owner, Prefer, Requirements, Set, Space};
 use super::{Direction, NetworkPolicy};
 
 /// How much of a namespace is isolated in one direction.
@@ -33,7 +33,7 @@ fn isolates(policy: &NetworkPolicy, direction: Direction) -> bool {
 }
 
 /// The pod selector of each policy, as the space takes it.
-pub(super) fn pod_boxes<'a>(policies: &[&'a NetworkPolicy]) -> Vec<Box<'a>> {
+pub(super) fn pod_boxes<'a>(policies: &[&'a NetworkPolicy]) -> Vec<Requirements<'a>> {
     policies.iter().map(|policy| policy.spec.pods.keys().map(|(key, set)| (Owner::Pod, key, set)).collect()).collect()
 }
 

@@ -95,7 +95,7 @@ pub enum Owner {
 }
 
 /// A selector as the space sees it: what each key of the pod or its namespace may hold. No key is listed twice.
-pub type Box<'a> = Vec<(Owner, &'a str, &'a KeySet)>;
+pub type Requirements<'a> = Vec<(Owner, &'a str, &'a KeySet)>;
 
 #[derive(Debug)]
 struct Key<'a> {
@@ -141,7 +141,7 @@ fn always_present(owner: Owner, key: &str) -> bool {
 /// Whether a selector matches labels of which none is mentioned by anybody: the first thing to try, since it answers
 /// most questions without a space.
 #[must_use]
-pub fn admits_unmentioned(selector: &Box<'_>) -> bool {
+pub fn admits_unmentioned(selector: &Requirements<'_>) -> bool {
     selector.iter().all(
         |(owner, key, set)| {
             if always_present(*owner, key) { set.admits_unmentioned() } else { set.admits(None) }
@@ -220,7 +220,7 @@ impl<'a> Space<'a> {
     ///
     /// # Errors
     /// [`Capped`] where even writing it down takes more than the budget.
-    pub fn new(boxes: &[Box<'a>], budget: &mut Budget) -> Result<Self, Capped> {
+    pub fn new(boxes: &[Requirements<'a>], budget: &mut Budget) -> Result<Self, Capped> {
         let mut mentions: BTreeMap<(Owner, &'a str), Vec<(usize, &'a KeySet)>> = BTreeMap::new();
         for (index, selector) in boxes.iter().enumerate() {
             budget.spend(1 + 24 * selector.len())?;

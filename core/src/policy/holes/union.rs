@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::policy::cidr::{self, Family};
 use crate::policy::ports::{self, Ports, Protocol};
 use crate::policy::selectors::{KeySet, NAMESPACE_NAME_LABEL, Selector};
-use crate::policy::space::{self, Box, Budget, Capped, Owner, Set, Space};
+use crate::policy::space::{self, Budget, Capped, Owner, Requirements, Set, Space};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 
 /// A kind of peer that nobody names one by one.
@@ -62,7 +62,7 @@ pub(super) struct Union<'a> {
     helpers: [Set; 3],
     /// For each kind of wide peer, the policies that decide whether it is let through on all ports, once asked for.
     deciding: [Option<Set>; 3],
-    boxes: Vec<Box<'a>>,
+    boxes: Vec<Requirements<'a>>,
     /// The space of the boxes, once it was needed.
     peers: Option<Result<Space<'a>, Capped>>,
     /// Answers by kind of peer, group (or all ports), and the policies that help.
@@ -79,13 +79,13 @@ pub(super) fn own_namespace(namespace: &str) -> KeySet {
     KeySet::one_of([namespace.to_owned()])
 }
 
-fn contribution<'a>(policy: usize, rule: &'a Rule, own: &'a KeySet, boxes: &mut Vec<Box<'a>>) -> Contribution {
+fn contribution<'a>(policy: usize, rule: &'a Rule, own: &'a KeySet, boxes: &mut Vec<Requirements<'a>>) -> Contribution {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let first = boxes.len();
     for peer in rule.peers.iter().flatten() {
         match peer {
             Peer::Pods { namespaces, pods } => {
-                let mut selector: Box<'a> = match namespaces {
+                let mut selector: Requirements<'a> = match namespaces {
                     Some(namespaces) => namespaces.keys().map(|(key, set)| (Owner::Namespace, key, set)).collect(),
                     None => vec![(Owner::Namespace, NAMESPACE_NAME_LABEL, own)],
                 };
@@ -336,7 +336,7 @@ impl<'a> Union<'a> {
 
 fn every_pod<'a>(
     counted: &[&Contribution],
-    boxes: &[Box<'a>],
+    boxes: &[Requirements<'a>],
     peers: &mut Option<Result<Space<'a>, Capped>>,
     budget: &mut Budget,
 ) -> Result<bool, Capped> {

@@ -20,9 +20,10 @@ pub use wire::LabelSelector;
 /// Where a policy comes from, which decides about what older API servers let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A cluster: CIDRs that a current API server rejects may have been stored long ago, and are masked.
+    /// A cluster: what a current API server would not take may have been stored long ago. CIDRs with host bits are
+    /// masked, and values in selectors that no label can have are left out.
     Cluster,
-    /// A file: such CIDRs are errors.
+    /// A file: both are errors.
     File,
 }
 
