@@ -5,7 +5,8 @@ pub mod validate;
 
 use serde::Deserialize;
 
-use crate::admission::review::Request;
+use crate::admission::review::{Operation, Request};
+use crate::admission::{Context, Decided, Decision, Reason};
 use crate::object::ObjectMeta;
 
 crate::object::from_map_only!(Object<'a>);
@@ -29,5 +30,22 @@ impl<'a> Object<'a> {
 
     fn into_metadata(self) -> ObjectMeta<'a> {
         self.metadata.unwrap_or_default()
+    }
+}
+
+/// A row of the decision table.
+type Row = fn(&Request<'_>, &Context<'_>) -> Decided;
+
+/// What both webhooks begin with. Exclusion is by the request's name, which the API server has validated: a label that
+/// says the same can be forged.
+fn decide(request: &Request<'_>, context: &Context<'_>, create: Row, update: Row) -> Decided {
+    request.expect_v1()?;
+    if context.config.is_excluded(&request.name) {
+        return Ok(Decision::allow(Reason::Excluded));
+    }
+    match request.operation {
+        Operation::Create => create(request, context),
+        Operation::Update => update(request, context),
+        Operation::Delete | Operation::Connect => Ok(Decision::allow(Reason::NotOurs)),
     }
 }

@@ -2,20 +2,12 @@
 
 use super::Object;
 use crate::admission::patch;
-use crate::admission::review::{Operation, Request};
+use crate::admission::review::Request;
 use crate::admission::{Context, Decided, Decision, Reason};
 use crate::vocabulary::{ISOLATED, MODE, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
-    request.expect_v1()?;
-    if context.config.is_excluded(&request.name) {
-        return Ok(Decision::allow(Reason::Excluded));
-    }
-    match request.operation {
-        Operation::Create => create(request, context),
-        Operation::Update => update(request, context),
-        Operation::Delete | Operation::Connect => Ok(Decision::allow(Reason::NotOurs)),
-    }
+    super::decide(request, context, create, update)
 }
 
 fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {

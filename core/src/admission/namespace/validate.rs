@@ -13,15 +13,7 @@ use crate::object::{Entries, Exception, ExceptionError, ObjectMeta};
 use crate::vocabulary::{EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
-    request.expect_v1()?;
-    if context.config.is_excluded(&request.name) {
-        return Ok(Decision::allow(Reason::Excluded));
-    }
-    match request.operation {
-        Operation::Create => create(request, context),
-        Operation::Update => update(request, context),
-        Operation::Delete | Operation::Connect => Ok(Decision::allow(Reason::NotOurs)),
-    }
+    super::decide(request, context, create, update)
 }
 
 /// `namespaces/status` and `namespaces/finalize`: labels can be changed through them without any other call (tried), by
