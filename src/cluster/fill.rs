@@ -14,7 +14,7 @@ impl Cluster {
     /// Adds what manifests hold.
     #[must_use]
     pub fn fill(&self, objects: &[Object], default_namespace: &str) -> Vec<Problem> {
-        fill(&mut self.write(), objects, default_namespace)
+        self.change(|index| fill(index, objects, default_namespace))
     }
 }
 
@@ -23,7 +23,21 @@ impl Cluster {
 pub fn fill(index: &mut Index, objects: &[Object], default_namespace: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     for object in objects {
-        let Some(name) = object.namespace(default_namespace) else { continue };
+        if let Some(path) = object.metadata_that_is_no_text() {
+            problems.push(problem(
+                object,
+                path,
+                format!("{path}: this is no text; put it in quotes if it is meant so"),
+            ));
+            continue;
+        }
+        let Some(name) = object.namespace(default_namespace) else {
+            if object.kind == "Namespace" {
+                let message = format!("apiVersion: {:?} has no Namespace; write v1", object.api_version);
+                problems.push(problem(object, "apiVersion", message));
+            }
+            continue;
+        };
         if name.is_empty() {
             problems.push(problem(object, "metadata.name", "metadata.name: a Namespace needs a name".to_owned()));
             continue;

@@ -2,7 +2,7 @@
 
 use ringfence_core::admission::pod;
 use ringfence_core::admission::review::{Operation, Request, Resource};
-use ringfence_core::index::{Index, Isolation};
+use ringfence_core::index::{Index, Isolation, Namespace};
 use ringfence_core::object::ObjectMeta;
 use ringfence_core::plan::Action;
 use ringfence_core::policy::parse::{self, Source};
@@ -37,48 +37,66 @@ impl Cluster {
             .into_iter()
             .find(|name| !name.is_empty())
             .unwrap_or_default();
-        let mut index = self.write();
-        match (request.resource(), request.operation) {
-            (Resource::Namespace | Resource::NamespaceSubresource, Operation::Create | Operation::Update) => {
-                let namespace = index.namespace_mut(name);
-                namespace.isolation = Isolation::of(&metadata);
-                namespace.terminating = metadata.is_deleting();
-            }
-            (Resource::Namespace, Operation::Delete) => index.remove_namespace(name),
-            (Resource::NetworkPolicy, operation) => {
-                let Some(Ok(mut policy)) = raw.map(|raw| parse::network_policy_json(raw.get(), Source::Cluster)) else {
-                    return;
-                };
-                name.clone_into(&mut policy.name);
-                if operation != Operation::Delete {
-                    index.put_policy(&request.namespace, policy);
-                } else if policy.finalizers.is_empty() {
-                    index.namespace_mut(&request.namespace).remove_policy(name);
-                } else {
-                    policy.deleting = true;
-                    index.put_policy(&request.namespace, policy);
-                }
-            }
-            (Resource::Pod | Resource::PodStatus, Operation::Create | Operation::Update) => {
-                if let Some(Ok(pod)) = raw.map(|raw| serde_json::from_str::<pod::Object<'_>>(raw.get())) {
-                    index.namespace_mut(&request.namespace).pods.insert(name.to_owned(), pod.facts());
-                }
-            }
-            (Resource::Pod, Operation::Delete) => {
-                index.namespace_mut(&request.namespace).pods.remove(name);
-            }
-            _ => {}
-        }
+        self.change(|index| store(index, request, raw, &metadata, name));
     }
 
     /// Carries out one action of the plan.
     pub fn apply(&self, namespace: &str, action: &Action) {
-        apply(&mut self.write(), namespace, action);
+        self.change(|index| apply(index, namespace, action));
+    }
+}
+
+/// A namespace to change, if it is there. In one that is not, the API server stores nothing; and one that appeared here
+/// without its labels would be taken for one that was never adopted, where everything is allowed.
+fn existing<'a>(index: &'a mut Index, name: &str) -> Option<&'a mut Namespace> {
+    index.get(name)?;
+    Some(index.namespace_mut(name))
+}
+
+fn store(index: &mut Index, request: &Request<'_>, raw: Option<&RawValue>, metadata: &ObjectMeta<'_>, name: &str) {
+    match (request.resource(), request.operation) {
+        (Resource::Namespace, Operation::Create | Operation::Update) => {
+            let namespace = index.namespace_mut(name);
+            namespace.isolation = Isolation::of(metadata);
+            namespace.terminating = metadata.is_deleting();
+        }
+        // No label of Ringfence's changes this way.
+        (Resource::NamespaceSubresource, Operation::Update) => {
+            if let Some(namespace) = existing(index, name) {
+                namespace.terminating = metadata.is_deleting();
+            }
+        }
+        (Resource::Namespace, Operation::Delete) => index.remove_namespace(name),
+        (Resource::NetworkPolicy, operation) => {
+            let policy = raw.map(|raw| parse::network_policy_json(raw.get(), Source::Cluster));
+            let (Some(Ok(mut policy)), Some(namespace)) = (policy, existing(index, &request.namespace)) else { return };
+            name.clone_into(&mut policy.name);
+            policy.deleting |= operation == Operation::Delete;
+            // The last finalizer that is cleared completes a deletion.
+            if policy.deleting && policy.finalizers.is_empty() {
+                namespace.remove_policy(name);
+            } else {
+                namespace.put_policy(policy);
+            }
+        }
+        (Resource::Pod | Resource::PodStatus, Operation::Create | Operation::Update) => {
+            let pod = raw.map(|raw| serde_json::from_str::<pod::Object<'_>>(raw.get()));
+            if let (Some(Ok(pod)), Some(namespace)) = (pod, existing(index, &request.namespace)) {
+                namespace.pods.insert(name.to_owned(), pod.facts());
+            }
+        }
+        (Resource::Pod, Operation::Delete) => {
+            if let Some(namespace) = existing(index, &request.namespace) {
+                namespace.pods.remove(name);
+            }
+        }
+        _ => {}
     }
 }
 
 fn apply(index: &mut Index, namespace: &str, action: &Action) {
-    let namespace = index.namespace_mut(namespace);
+    // It may have been deleted since the plan was made.
+    let Some(namespace) = existing(index, namespace) else { return };
     match action {
         Action::Apply(policy) => {
             // The objects of a profile parse: it could not have been made of them otherwise.

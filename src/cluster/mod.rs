@@ -7,7 +7,7 @@ mod fill;
 mod memory;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace};
@@ -86,8 +86,40 @@ impl Cluster {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Index> {
+    /// Changes the index. Whoever waits for a change is told when it is there to be seen.
+    fn change<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
+        let result = change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_one();
-        self.index.write().unwrap_or_else(PoisonError::into_inner)
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use ringfence_core::config::Config;
+
+    use super::Cluster;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_change_is_told_of_once_it_can_be_seen_and_not_before() {
+        let cluster = Arc::new(Cluster::embedded(Config::default()));
+        let changing = cluster.clone();
+        let (begun, waits) = std::sync::mpsc::channel();
+        let reading = cluster.read();
+        let writer = std::thread::spawn(move || {
+            begun.send(()).unwrap();
+            changing.change(|index| index.namespace_mut("team-a").terminating = true);
+        });
+        waits.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let told = tokio::time::timeout(Duration::from_millis(50), cluster.changed());
+        assert!(tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(told)).is_err());
+        drop(reading);
+        cluster.changed().await;
+        assert!(cluster.namespace("team-a").unwrap().terminating);
+        writer.join().unwrap();
     }
 }

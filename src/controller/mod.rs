@@ -1,5 +1,6 @@
 //! The controller: carries out what [`ringfence_core::plan`] says, one reconcile per namespace.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,43 +16,65 @@ const TICK: Duration = Duration::from_secs(1);
 /// rounds; more would be a plan that works against itself.
 const ROUNDS: usize = 8;
 
-/// Brings one namespace to where it should be, and returns what was done.
-pub fn reconcile(cluster: &Cluster, name: &str, now: Timestamp) -> Vec<Action> {
-    let mut done = Vec::new();
+/// What a reconcile came to.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    /// What was done, in order.
+    pub actions: Vec<Action>,
+    /// Policies of others that keep the baseline from being effective.
+    pub conflicts: Vec<String>,
+}
+
+/// Brings one namespace to where it should be.
+pub fn reconcile(cluster: &Cluster, name: &str, now: Timestamp) -> Reconciled {
+    let mut reconciled = Reconciled::default();
     for _ in 0..ROUNDS {
         let Some(namespace) = cluster.namespace(name) else { break };
         let plan = plan(&namespace, cluster.config(), now);
-        if !plan.conflicts.is_empty() {
-            tracing::warn!(
-                namespace = ?name,
-                policies = ?plan.conflicts,
-                "policies of these names are not Ringfence's and keep the baseline from being effective"
-            );
-        }
+        reconciled.conflicts = plan.conflicts;
         if plan.actions.is_empty() {
             break;
         }
         for action in &plan.actions {
             cluster.apply(name, action);
         }
-        done.extend(plan.actions);
+        reconciled.actions.extend(plan.actions);
     }
-    done
+    reconciled
 }
 
-/// Brings every namespace to where it should be.
-pub fn reconcile_all(cluster: &Cluster, now: Timestamp) {
+/// Conflicts, by namespace.
+pub type Conflicts = BTreeMap<String, Vec<String>>;
+
+/// Brings every namespace to where it should be, and returns what stands in the way.
+pub fn reconcile_all(cluster: &Cluster, now: Timestamp) -> Conflicts {
+    let mut conflicts = Conflicts::new();
     for namespace in cluster.namespaces() {
-        for action in reconcile(cluster, namespace.name(), now) {
+        let reconciled = reconcile(cluster, namespace.name(), now);
+        for action in reconciled.actions {
             tracing::info!(namespace = ?namespace.name(), action = describe(&action), "reconciled");
         }
+        if !reconciled.conflicts.is_empty() {
+            conflicts.insert(namespace.name().to_owned(), reconciled.conflicts);
+        }
     }
+    conflicts
 }
 
 /// Reconciles whenever something changes, and every second, until it is dropped.
 pub async fn run(cluster: Arc<Cluster>) {
+    let mut known = Conflicts::new();
     loop {
-        reconcile_all(&cluster, Timestamp::now());
+        let conflicts = reconcile_all(&cluster, Timestamp::now());
+        // Each is reported once, and not at every look.
+        for (namespace, policies) in conflicts.iter().filter(|(name, policies)| known.get(*name) != Some(policies)) {
+            tracing::warn!(
+                ?namespace,
+                ?policies,
+                "policies of these names are not Ringfence's and keep the baseline from being effective"
+            );
+        }
+        known = conflicts;
         // Running into the time is as good as a change: both lead to another look.
         let _ = tokio::time::timeout(TICK, cluster.changed()).await;
     }

@@ -1,10 +1,14 @@
 //! A YAML or JSON document as a tree that knows its lines.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::Spanned;
+
+/// The key by which YAML 1.1 takes over the entries of another map.
+pub(super) const MERGE: &str = "<<";
 
 /// A line and a column of a source, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +77,15 @@ impl Node {
         }
     }
 
+    /// The items of the list under a map's key; none where there is no such list.
+    pub(super) fn into_items(self, key: &str) -> Vec<Self> {
+        let Kind::Map(entries) = self.kind else { return Vec::new() };
+        match entries.into_iter().find(|(name, _, _)| name == key).map(|(_, _, value)| value.kind) {
+            Some(Kind::List(items)) => items,
+            _ => Vec::new(),
+        }
+    }
+
     /// The text, if it is a string.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
@@ -80,6 +93,12 @@ impl Node {
             Kind::Scalar(Value::String(text)) => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether it is null.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self.kind, Kind::Scalar(Value::Null))
     }
 
     /// Whether it is a map.
@@ -141,16 +160,25 @@ impl Node {
         }
     }
 
-    /// A value whose places inside are not known.
-    pub(super) fn placed(value: Value, at: Position) -> Self {
-        let kind = match value {
-            Value::Array(items) => Kind::List(items.into_iter().map(|item| Self::placed(item, at)).collect()),
-            Value::Object(map) => {
-                Kind::Map(map.into_iter().map(|(key, value)| (key, at, Self::placed(value, at))).collect())
+    /// Where a merge key (`<<`) comes after other keys, in a document that was read with such keys left as they are.
+    pub(super) fn late_merge(&self) -> Option<Position> {
+        match &self.kind {
+            Kind::Scalar(_) => None,
+            Kind::List(items) => items.iter().find_map(Self::late_merge),
+            Kind::Map(entries) => {
+                let late = entries.iter().skip(1).find(|(key, _, _)| key == MERGE).map(|(_, at, _)| *at);
+                late.or_else(|| entries.iter().find_map(|(_, _, value)| value.late_merge()))
             }
-            scalar => Kind::Scalar(scalar),
-        };
-        Self { at, kind }
+        }
+    }
+
+    /// The text of a map's key, as it is in the JSON that a client sends the API server.
+    fn into_key(self) -> Option<String> {
+        match self.kind {
+            Kind::Scalar(Value::String(text)) => Some(text),
+            Kind::Scalar(value @ (Value::Bool(_) | Value::Number(_))) => Some(value.to_string()),
+            _ => None,
+        }
     }
 }
 
@@ -208,9 +236,15 @@ impl<'de> Deserialize<'de> for Kind {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(key) = map.next_key::<Spanned<String>>()? {
-                    entries.push((key.value, key.referenced.into(), map.next_value()?));
+                let (mut entries, mut keys) = (Vec::new(), HashSet::new());
+                while let Some(key) = map.next_key::<Node>()? {
+                    let at = key.at;
+                    let key = key.into_key().ok_or_else(|| Error::custom("a key that is no text"))?;
+                    // What is not the same for YAML may be for JSON: 1 and "1".
+                    if !keys.insert(key.clone()) {
+                        return Err(Error::custom(format_args!("duplicate key {key:?}")));
+                    }
+                    entries.push((key, at, map.next_value()?));
                 }
                 Ok(Kind::Map(entries))
             }

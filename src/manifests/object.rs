@@ -39,6 +39,16 @@ impl Object {
         self.metadata("namespace").filter(|name| !name.is_empty())
     }
 
+    /// The path of a name or namespace that YAML reads as something else than text, such as `no` or `5`. The API server
+    /// refuses it.
+    #[must_use]
+    pub fn metadata_that_is_no_text(&self) -> Option<&'static str> {
+        [("name", "metadata.name"), ("namespace", "metadata.namespace")].into_iter().find_map(|(key, path)| {
+            let written = self.node.get("metadata")?.get(key)?;
+            (written.text().is_none() && !written.is_null()).then_some(path)
+        })
+    }
+
     /// The namespace that the object is in, or is; `None` for what is not in any. One that does not say takes `default`.
     #[must_use]
     pub fn namespace<'a>(&'a self, default: &'a str) -> Option<&'a str> {

@@ -1,4 +1,4 @@
-//! What is known of a connection beyond what hyper hands on: whether a request came with two lengths.
+//! What is known of a connection beyond what hyper hands on: whether the length of a request is ambiguous.
 //!
 //! A request with both `Content-Length` and `Transfer-Encoding` may end elsewhere for a proxy than for us (request
 //! smuggling, RFC 9112 section 6.1). hyper prefers the one, drops the other and closes the connection afterwards; we
@@ -16,18 +16,18 @@ use tokio::sync::OwnedSemaphorePermit;
 /// A connection, as its requests see it. The place among the connections is given back with the last copy.
 #[derive(Clone)]
 pub(super) struct Connection {
-    two_lengths: Arc<AtomicBool>,
+    ambiguous: Arc<AtomicBool>,
     _place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Connection {
     pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
-        Self { two_lengths: Arc::default(), _place: Arc::new(place) }
+        Self { ambiguous: Arc::default(), _place: Arc::new(place) }
     }
 
-    /// Whether a request on it came with two lengths.
-    pub(super) fn has_two_lengths(&self) -> bool {
-        self.two_lengths.load(Ordering::Relaxed)
+    /// Whether a request on it came with two lengths, or one that can't be followed.
+    pub(super) fn has_ambiguous_length(&self) -> bool {
+        self.ambiguous.load(Ordering::Relaxed)
     }
 }
 
@@ -53,7 +53,8 @@ struct Heads {
     chunked: bool,
     /// How much of a body is still to come.
     body: u64,
-    /// Whether the rest is not looked at: a body without a length of its own is the last thing on its connection.
+    /// Whether the rest is not looked at: a body in chunks is the last thing on its connection, which every answer to
+    /// one ends (`routes::finish`).
     done: bool,
 }
 
@@ -61,7 +62,7 @@ struct Heads {
 const LINE: usize = 64;
 
 impl Heads {
-    /// Takes in what was read, and says whether some head has two lengths.
+    /// Takes in what was read, and says whether some head has two lengths, or one that can't be followed.
     fn read(&mut self, mut bytes: &[u8]) -> bool {
         while !self.done && !bytes.is_empty() {
             if self.body > 0 {
@@ -86,12 +87,17 @@ impl Heads {
 
     fn end_line(&mut self) -> bool {
         let line = std::mem::take(&mut self.line);
+        let cut = line.len() == LINE;
         let line = line.trim_ascii();
         let value_of = |name: &str| {
             let (found, value) = line.split_at_checked(name.len())?;
             found.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
         };
         if let Some(value) = value_of("content-length:") {
+            // Blanks or zeros can make it so long that it is not seen whole, and what comes after it would be lost.
+            if cut {
+                return true;
+            }
             // hyper refuses a value that is no number, and two that differ.
             self.length = Some(std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0));
         } else if value_of("transfer-encoding:").is_some() {
@@ -111,7 +117,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         if let Poll::Ready(Ok(())) = read
             && self.heads.read(&buf.filled()[before..])
         {
-            self.connection.two_lengths.store(true, Ordering::Relaxed);
+            self.connection.ambiguous.store(true, Ordering::Relaxed);
         }
         read
     }
@@ -145,7 +151,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Heads;
+    use super::{Heads, LINE};
 
     #[test]
     fn two_lengths_are_seen_in_any_order_however_the_bytes_are_cut() {
@@ -160,6 +166,19 @@ mod tests {
                 assert!(text.as_bytes().chunks(size).any(|part| heads.read(part)), "{size} {lengths}");
             }
         }
+    }
+
+    #[test]
+    fn a_length_too_long_to_be_seen_whole_counts_as_ambiguous() {
+        for padding in [" ", "\t", "0"] {
+            let mut heads = Heads::default();
+            let head = format!("POST / HTTP/1.1\r\nContent-Length:{}5\r\n\r\n", padding.repeat(LINE));
+            assert!(heads.read(head.as_bytes()), "{padding:?}");
+        }
+        // Other headers may be as long as they like.
+        let mut heads = Heads::default();
+        let head = format!("POST / HTTP/1.1\r\nX: {}\r\nContent-Length: 5\r\n\r\nhello", "x".repeat(LINE));
+        assert!(!heads.read(head.as_bytes()));
     }
 
     #[test]

@@ -21,9 +21,10 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// Two lengths in one request: a proxy could see another end of it than we do.
+    /// Two lengths in one request, or one padded out of sight: a proxy could see another end of it than we do.
     pub(super) fn ambiguous_length() -> Self {
-        let message = "Content-Length and Transfer-Encoding in one request; send one of them";
+        let message =
+            "the length of a request is ambiguous: send one short Content-Length or Transfer-Encoding, not both";
         Self { close: true, ..Self::bad_request(message) }
     }
 

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use ringfence_core::admission::permission::Answers;
 use ringfence_core::admission::review::Request as Review;
@@ -53,13 +54,15 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Refusal::internal("an internal error; see the server's log").into_response()
 }
 
-/// What every answer gets: while draining, the end of its connection; and errors are counted.
+/// What every answer gets: while draining, the end of its connection, and so after a body in chunks, whose end is not
+/// followed ([`Connection`]); and errors are counted.
 async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = next.run(request).await;
     if !response.status().is_success() {
         app.metrics.refused(response.status().as_u16());
     }
-    if app.is_draining() {
+    if chunked || app.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -78,7 +81,7 @@ async fn handle(app: Arc<App>, webhook: Webhook, request: Request) -> Response {
 
 async fn review(app: &App, webhook: Webhook, request: Request) -> Result<Vec<u8>, Refusal> {
     let (parts, body) = request.into_parts();
-    if parts.extensions.get::<Connection>().is_some_and(Connection::has_two_lengths) {
+    if parts.extensions.get::<Connection>().is_some_and(Connection::has_ambiguous_length) {
         return Err(Refusal::ambiguous_length());
     }
     expect_plain_json(&parts.headers)?;
@@ -95,14 +98,17 @@ async fn review(app: &App, webhook: Webhook, request: Request) -> Result<Vec<u8>
 
 /// The API server sends `application/json`, never compressed. What says otherwise is not inflated or guessed at.
 fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
-    let media_type = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/json") {
-        return Err(Refusal::unsupported(format!("Content-Type {media_type:?} is not application/json")));
-    }
-    if headers.contains_key(header::CONTENT_ENCODING)
-        && !text(header::CONTENT_ENCODING).eq_ignore_ascii_case("identity")
+    // A header may stand there more than once.
+    let all = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+    let media_types: Vec<&str> =
+        all(header::CONTENT_TYPE).map(|value| value.split(';').next().unwrap_or_default().trim()).collect();
+    if media_types.is_empty()
+        || media_types.iter().any(|media_type| !media_type.eq_ignore_ascii_case("application/json"))
     {
+        let media_types = media_types.join(", ");
+        return Err(Refusal::unsupported(format!("Content-Type {media_types:?} is not application/json")));
+    }
+    if all(header::CONTENT_ENCODING).any(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return Err(Refusal::unsupported("compressed bodies are not accepted; send it without Content-Encoding"));
     }
     Ok(())
@@ -114,8 +120,7 @@ async fn read(app: &App, body: Body, limit: usize) -> Result<axum::body::Bytes, 
     read.map_err(|_| Refusal::slow())?.map_err(|error| {
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
         while let Some(this) = cause {
-            // axum does not name the type that says that the limit was met.
-            if this.to_string().contains("length limit exceeded") {
+            if this.is::<LengthLimitError>() {
                 return Refusal::too_large(limits.body_bytes);
             }
             cause = this.source();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::run::{check, ringfence};
+use crate::run::{check, ringfence, ringfence_in};
 
 const DENY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -166,6 +166,107 @@ fn exit_code_is_2_on_whatever_could_not_be_read_and_the_rest_is_judged_all_the_s
     assert_eq!(ringfence(&["check", "x", "--profile", "none-such"]).code, 2);
 }
 
+const OPEN: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: open, namespace: team-a}
+";
+
+#[test]
+fn merge_keys_count_where_everyone_reads_them_alike_and_are_refused_where_kubectl_reads_more() {
+    let anchors = "open: &open {ingress: [{}]}\nnone: &none {ingress: []}\n";
+    for (spec, code) in [
+        ("{<<: *open, podSelector: {}}", 1),
+        ("{<<: [*none, *open], podSelector: {}}", 0),
+        ("{<<: *open, ingress: []}", 0),
+        ("{\"<<\": *open, podSelector: {}}", 0),
+        ("{ingress: [], <<: *open}", 2),
+        ("{<<: *none, <<: *open}", 2),
+    ] {
+        let ran = check(&format!("{DENY}---\n{anchors}{OPEN}spec: {spec}\n"), &[]);
+        assert_eq!(ran.code, code, "{spec}: {}", ran.stderr);
+        assert!(code != 2 || ran.stderr.starts_with("ringfence: -:11:"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn json_with_a_key_twice_is_refused_whatever_else_is_in_it() {
+    for text in ["x", "\u{7f}", "\u{2028}", "\\ud83d\\ude00"] {
+        let once = format!(
+            "{{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{{\"name\":\"deny\",\"namespace\":\
+             \"team-a\",\"annotations\":{{\"x\":\"{text}\"}}}},\"spec\":{{\"policyTypes\":[\"Ingress\",\"Egress\"]}}}}"
+        );
+        assert_eq!(check(&once, &[]).code, 0, "{text:?}");
+        // The API server merges the two, and stores a policy that lets everything in.
+        let ran = check(&once.replace("\"spec\":", "\"spec\":{\"ingress\":[{}]},\"spec\":"), &[]);
+        assert_eq!(ran.code, 2, "{text:?}");
+        assert!(ran.stderr.contains("duplicate"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn keys_that_are_one_for_the_api_server_are_duplicates() {
+    let selector = "spec: {podSelector: {matchLabels: {1: a, \"1\": b}}}";
+    let ran = check(&format!("{DENY}---\n{OPEN}{selector}\n"), &[]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("duplicate key \"1\""), "{}", ran.stderr);
+}
+
+#[test]
+fn after_json_may_come_a_comment_or_another_yaml_document_but_nothing_else() {
+    let json = "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"team-a\"}}";
+    assert_eq!(check(&format!("{json}\n# the rest\n---\n{DENY}"), &[]).code, 0);
+    let ran = check(&format!("{json}\nrest\n"), &[]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("-:2:1: expected value"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_not_utf_8_is_said_to_be_so_with_its_place_and_utf_16_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        std::fs::write(directory.path().join(name), bytes).unwrap();
+        ringfence_in(directory.path(), &["check", name], "")
+    };
+    let ran = file("latin-1.yaml", &[DENY.as_bytes(), b"# caf\xe9\n"].concat());
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("latin-1.yaml:5:6: not UTF-8"), "{}", ran.stderr);
+    let utf_16: Vec<u8> = format!("\u{feff}{DENY}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(file("utf-16.yaml", &utf_16).code, 0);
+}
+
+#[test]
+fn what_the_api_server_has_no_place_for_is_not_passed_over() {
+    for (object, says) in [
+        (
+            "apiVersion: v2\nkind: Namespace\nmetadata: {name: team-a}\n",
+            "-:6:1: Namespace \"team-a\": apiVersion: \"v2\"",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: no}\n",
+            "-:8:21: Pod \"a\": metadata.namespace: this is no text",
+        ),
+        ("apiVersion: v1\nkind: List\nitems: {a: b}\n", "-:8:8: items: the items of a List must be a list"),
+    ] {
+        let ran = check(&format!("{DENY}---\n{object}"), &[]);
+        assert_eq!(ran.code, 2, "{object}");
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
+    assert_eq!(check(&format!("{DENY}---\napiVersion: v1\nkind: List\nitems: null\n"), &[]).code, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_directory_is_not_followed_and_a_link_to_nothing_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("deny.yaml"), DENY).unwrap();
+    std::os::unix::fs::symlink(".", directory.path().join("circle")).unwrap();
+    let check = || ringfence_in(directory.path(), &["check", "."], "");
+    assert_eq!(check().code, 0);
+    std::os::unix::fs::symlink("gone", directory.path().join("gone.yaml")).unwrap();
+    assert_eq!(check().code, 2);
+    assert!(check().stderr.contains("gone.yaml: failed to read"));
+}
+
 #[test]
 fn any_namespaced_object_makes_its_namespace_appear_and_one_without_takes_n_else_default() {
     let names = |manifests: &str, arguments: &[&str]| -> Vec<String> {
@@ -241,6 +342,19 @@ fn vector_47_a_pod_on_the_host_network_changes_no_verdict_and_is_reported() {
         "{}",
         ran.stdout
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_mounted_config_map_is_read_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = directory.path().join("..2026_11_22");
+    std::fs::create_dir(&real).unwrap();
+    std::fs::write(real.join("deny.yaml"), DENY).unwrap();
+    std::os::unix::fs::symlink("..2026_11_22", directory.path().join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/deny.yaml", directory.path().join("deny.yaml")).unwrap();
+    let ran = ringfence(&["check", directory.path().to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn case_03_a_wrong_content_type_is_a_415() {
         ("Content-Type: application/json", 200),
         ("Content-Type: application/json; charset=utf-8", 200),
         ("content-type: Application/JSON", 200),
+        ("Content-Type: application/json\r\nContent-Type: text/plain", 415),
     ] {
         let mut connection = server.connect();
         let head = head("/validate", &format!("{header}\r\nContent-Length: {}", body.len()));
@@ -67,13 +68,15 @@ fn case_03_a_wrong_content_type_is_a_415() {
 fn case_04_a_gzip_body_is_a_415_and_never_inflated() {
     let server = server();
     let body = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
-    let mut connection = server.connect();
-    let headers = format!("Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: {}", body.len());
-    connection.send(head("/validate", &headers).as_bytes()).unwrap();
-    connection.send(&body).unwrap();
-    let reply = connection.reply().unwrap();
-    assert_eq!(reply.status, 415);
-    assert!(reply.text().contains("Content-Encoding"));
+    for encodings in ["Content-Encoding: gzip", "Content-Encoding: identity\r\nContent-Encoding: gzip"] {
+        let mut connection = server.connect();
+        let headers = format!("Content-Type: application/json\r\n{encodings}\r\nContent-Length: {}", body.len());
+        connection.send(head("/validate", &headers).as_bytes()).unwrap();
+        connection.send(&body).unwrap();
+        let reply = connection.reply().unwrap();
+        assert_eq!(reply.status, 415);
+        assert!(reply.text().contains("Content-Encoding"));
+    }
 }
 
 /// A review with two policies that carry so many bytes of annotation between them.
@@ -451,5 +454,27 @@ fn case_24_two_lengths_in_one_request_are_refused() {
         .send(head("/validate", "Content-Type: application/json\r\nTransfer-Encoding: chunked").as_bytes())
         .unwrap();
     connection.send(chunked.as_bytes()).unwrap();
-    assert_eq!(connection.reply().unwrap().status, 200);
+    let reply = connection.reply().unwrap();
+    assert_eq!(reply.status, 200);
+    // Where a body in chunks ends is not followed, so nothing comes after it.
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(connection.reply().is_none());
+}
+
+#[test]
+fn case_24_a_length_padded_out_of_sight_hides_no_second_length_after_it() {
+    let server = server();
+    let body = serde_json::to_string(&review(&namespace_request("team-a"))).unwrap();
+    let hiding = "Content-Length: 99999999\r\n\r\n";
+    let mut connection = server.connect();
+    let padded = format!("Content-Type: application/json\r\nContent-Length: {}{}", "0".repeat(70), hiding.len());
+    connection.send(format!("{}{hiding}", head("/validate", &padded)).as_bytes()).unwrap();
+    let reply = connection.reply().unwrap();
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().contains("ambiguous"), "{}", reply.text());
+    let both =
+        format!("Content-Type: application/json\r\nContent-Length: {}\r\nTransfer-Encoding: chunked", body.len());
+    let _ = connection.send(format!("{}{:x}\r\n{body}\r\n0\r\n\r\n", head("/validate", &both), body.len()).as_bytes());
+    assert!(connection.reply().is_none(), "the connection has ended");
+    assert_eq!(server.decided(), 0);
 }

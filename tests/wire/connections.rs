@@ -1,4 +1,4 @@
-//! Cases 33 and 34, and what else a connection meets before its first review.
+//! Cases 26, 30, 33 and 34, and what else a connection meets before its first review.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -113,4 +113,33 @@ fn a_review_too_many_is_shed_with_retry_after() {
     let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
     let shed = until(|| Some(server.post("/validate", &request)).filter(|reply| reply.status == 503));
     assert_eq!(shed.header("retry-after"), Some("1"));
+}
+
+#[test]
+fn case_26_a_connection_that_never_begins_its_handshake_is_cut() {
+    let server = server_with(&json!({ "limits": { "handshakeTimeout": "1s" } }), "");
+    let mut silent = TcpStream::connect(server.address).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    match silent.read(&mut [0; 1]) {
+        Ok(read) => assert_eq!(read, 0),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+}
+
+#[test]
+fn case_30_a_connection_too_many_is_dropped_and_the_established_one_still_served() {
+    let server = server_with(&json!({ "limits": { "connections": 1, "handshakeTimeout": "1s" } }), "");
+    let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
+    let mut established = server.connect();
+    assert_eq!(established.post("/validate", &request).status, 200);
+    let mut one_too_many = server.connect();
+    assert!(one_too_many.send(b"POST").is_err(), "its handshake never begins");
+    assert_eq!(established.post("/validate", &request).status, 200);
+    drop(established);
+    let reply = until(|| {
+        let mut next = server.connect();
+        next.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").ok()?;
+        next.reply()
+    });
+    assert_eq!(reply.status, 404, "the place is given back");
 }

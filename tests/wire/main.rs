@@ -10,6 +10,7 @@
 mod cases;
 mod connections;
 mod contract;
+mod embedded;
 mod harness;
 mod load;
 mod patches;

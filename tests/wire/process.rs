@@ -78,6 +78,17 @@ impl Process {
         (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
 
+    /// The exit code, once it has ended by itself; it has a minute for that.
+    fn end(&mut self) -> Option<i32> {
+        for _ in 0..600 {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("it does not end")
+    }
+
     fn signal(&self, name: &str) {
         let killed = Command::new("kill").args([name, &self.child.0.id().to_string()]).status().unwrap();
         assert!(killed.success());
@@ -140,6 +151,43 @@ fn sigterm_drains_the_server_answers_on_with_connection_close_and_exits_with_0()
         assert!(connection.reply().is_none());
     }
     assert_eq!(process.child.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_sigterm_ends_the_draining_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = serve(directory.path(), "limits: {drain: 1h}\n");
+    process.signal("-TERM");
+    while process.get("/readyz").0 == 200 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    process.signal("-TERM");
+    assert_eq!(process.end(), Some(0));
+}
+
+#[test]
+fn neither_an_idle_connection_nor_a_request_that_never_ends_keeps_a_drained_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = serve(directory.path(), "limits: {drain: 1s, drainDeadline: 1s, bodyTimeout: 1h}\n");
+    let mut idle = connect_to(process.address, &process.ca);
+    idle.post("/validate", &review(&json!({ "name": "b", "namespace": "b", "object": {} })));
+    let mut endless = connect_to(process.address, &process.ca);
+    endless.send(head("/validate", "Content-Type: application/json\r\nContent-Length: 100").as_bytes()).unwrap();
+    process.signal("-TERM");
+    assert_eq!(process.end(), Some(0));
+}
+
+#[test]
+fn what_is_admitted_is_reconciled_without_being_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = serve(directory.path(), "{}");
+    let request = review(&json!({ "name": "team-b", "namespace": "team-b", "object": adopted("team-b") }));
+    assert_eq!(connect_to(process.address, &process.ca).post("/validate", &request).response()["allowed"], true);
+    let isolated = "ringfence_namespaces{state=\"isolated\"} 2";
+    assert!((0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        process.get("/metrics").1.contains(isolated)
+    }));
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl ApiServer {
 
     /// Lets the controller bring a namespace to where it should be, and stores what it does.
     pub(super) fn let_the_controller_work(&mut self, namespace: &str) -> Result<Vec<Action>> {
-        let actions = controller::reconcile(self.app.cluster(), namespace, Timestamp::now());
+        let actions = controller::reconcile(self.app.cluster(), namespace, Timestamp::now()).actions;
         for action in &actions {
             match action {
                 Action::Apply(policy) => {

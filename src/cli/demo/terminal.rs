@@ -1,5 +1,6 @@
 //! The story on a terminal: colour only there, and not where `NO_COLOR` is set (<https://no-color.org>).
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 
 const WIDTH: usize = 100;
@@ -13,8 +14,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     pub(super) fn new() -> Self {
-        let colour =
-            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = wants_colour(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         Self { colour, lines: 0, wrong: 0 }
     }
 
@@ -58,6 +58,11 @@ impl Terminal {
     }
 }
 
+/// An empty `NO_COLOR` counts as not set.
+fn wants_colour(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -70,4 +75,19 @@ fn wrapped(text: &str) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::wants_colour;
+
+    #[test]
+    fn colour_is_for_terminals_alone_and_not_where_no_color_is_set() {
+        assert!(wants_colour(true, None));
+        assert!(wants_colour(true, Some(OsStr::new(""))));
+        assert!(!wants_colour(true, Some(OsStr::new("1"))));
+        assert!(!wants_colour(false, None));
+    }
 }
