@@ -198,6 +198,7 @@ fn options(merge_keys: MergeKeyPolicy) -> serde_saphyr::Options {
             max_nodes: 100_000_000,
             max_depth: 128,
             max_total_scalar_bytes: 1 << 30,
+            simple_key_max_lookahead: 1 << 16,
             max_reader_input_bytes: Some(1 << 30),
         },
     }

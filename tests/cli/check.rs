@@ -294,6 +294,16 @@ fn json_lists_and_several_json_documents_are_read_and_placed() {
 }
 
 #[test]
+fn json_keys_may_be_long_and_its_strings_may_hold_surrogates() {
+    let text = format!(
+        "{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{{\"name\":\"a\",\"namespace\":\"b\"}},\"data\":{{\"{}\":\"\\ud83d\\ude00\"}}}}",
+        "k".repeat(2000)
+    );
+    let ran = check(&text, &["-o", "json"]);
+    assert_eq!((only(&ran.json())["name"].as_str(), ran.code), (Some("b"), 1), "{}", ran.stderr);
+}
+
+#[test]
 fn a_policy_of_another_api_group_does_not_count() {
     for version in ["crd.projectcalico.org/v1", "extensions/v1beta1"] {
         let ran = check(&DENY.replace("networking.k8s.io/v1", version), &["-o", "json"]);
