@@ -41,32 +41,18 @@ pub struct HoleTable {
     egress: BTreeMap<String, Effect>,
 }
 
-impl Default for HoleTable {
-    /// design.md section 3: ALL, CLUSTER and the world at ingress are denied; what concerns some pods only, the world
-    /// at egress, and PORTS are warned of.
-    fn default() -> Self {
-        let table = |direction: Direction| {
-            classes()
-                .map(|class| {
-                    let deny = match class.kind {
-                        Kind::All | Kind::Cluster => true,
-                        Kind::W4 | Kind::W6 => direction == Direction::Ingress,
-                        Kind::Ports => false,
-                    };
-                    (class.to_string(), if deny && !class.some { Effect::Deny } else { Effect::Warn })
-                })
-                .collect()
-        };
-        Self { ingress: table(Direction::Ingress), egress: table(Direction::Egress) }
-    }
-}
-
 /// Every class of hole, the widest first.
 pub fn classes() -> impl Iterator<Item = Class> {
     Kind::ALL.into_iter().flat_map(|kind| [false, true].map(|some| Class { kind, some }))
 }
 
 impl HoleTable {
+    /// A table of what a function says of each class. The default is in the configuration's defaults.
+    pub(crate) fn from_fn(effect: impl Fn(Direction, Class) -> Effect) -> Self {
+        let table = |direction| classes().map(|class| (class.to_string(), effect(direction, class))).collect();
+        Self { ingress: table(Direction::Ingress), egress: table(Direction::Egress) }
+    }
+
     fn side(&self, direction: Direction) -> &BTreeMap<String, Effect> {
         match direction {
             Direction::Ingress => &self.ingress,

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Config, Duration, Existing, Limits, Pods, Treatment};
-use crate::profile::{BUILT_IN, HoleTable, Policy, Profile, Profiles, built_in};
+use crate::policy::Direction;
+use crate::policy::holes::Kind;
+use crate::profile::{BUILT_IN, Effect, HoleTable, Policy, Profile, Profiles, built_in};
 use crate::vocabulary::Mode;
 
 const MIB: u64 = 1024 * 1024;
@@ -49,4 +51,19 @@ fn profiles() -> Profiles {
             built_in(name)?.into_iter().map(|(policy, spec)| Policy::new(policy, spec)).collect();
         Profile::new(name, policies.ok()?, HoleTable::default()).ok()
     }))
+}
+
+impl Default for HoleTable {
+    /// ALL, CLUSTER and the world at ingress are denied. What concerns some pods only, the world at egress, and PORTS are
+    /// warned of, so that an ingress gateway's public pods are possible.
+    fn default() -> Self {
+        Self::from_fn(|direction, class| {
+            let deny = match class.kind {
+                Kind::All | Kind::Cluster => true,
+                Kind::W4 | Kind::W6 => direction == Direction::Ingress,
+                Kind::Ports => false,
+            };
+            if deny && !class.some { Effect::Deny } else { Effect::Warn }
+        })
+    }
 }
