@@ -31,7 +31,7 @@ struct Refused {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InState {
-    state: String,
+    state: &'static str,
 }
 
 /// The metrics of a process.
@@ -128,15 +128,11 @@ impl Metrics {
     pub fn encode(&self, cluster: &Arc<Cluster>) -> Result<String, std::fmt::Error> {
         use ringfence_core::index::State;
         let now = jiff::Timestamp::now();
-        let states: Vec<State> = cluster
-            .namespaces()
-            .iter()
-            .filter_map(|ns| Some(ns.state(cluster.config(), ns.profile(cluster.config())?, now)))
-            .collect();
-        for state in [State::Isolated, State::Weakened, State::Pending, State::Exposed, State::Exempt, State::Excluded]
-        {
+        let states: Vec<State> =
+            cluster.namespaces().iter().filter_map(|namespace| cluster.state(namespace, now)).collect();
+        for state in State::ALL {
             let count = states.iter().filter(|other| **other == state).count();
-            let label = InState { state: format!("{state:?}").to_lowercase() };
+            let label = InState { state: state.as_str() };
             self.namespaces.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let mut text = String::new();

@@ -66,7 +66,7 @@ fn is_ours(key: &str) -> bool {
     key.starts_with(PREFIX) || key == MANAGED_BY || key == MIRROR
 }
 
-impl<'a> Entries<'a> {
+impl Entries<'_> {
     /// The value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
@@ -76,27 +76,6 @@ impl<'a> Entries<'a> {
     /// The entries under Ringfence's own prefix.
     pub fn own(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter(|(key, _)| key.starts_with(PREFIX)).map(|(key, value)| (key.as_ref(), value.as_ref()))
-    }
-
-    /// Sets a key, as the controller's plan does on an embedded cluster.
-    pub fn set(&mut self, key: &'a str, value: &'a str) {
-        self.0.insert(Cow::Borrowed(key), Cow::Borrowed(value));
-    }
-
-    /// Removes a key.
-    pub fn remove(&mut self, key: &str) {
-        self.0.remove(key);
-    }
-
-    /// The same, owning its text.
-    #[must_use]
-    pub fn into_owned(self) -> Entries<'static> {
-        Entries(
-            self.0
-                .into_iter()
-                .map(|(key, value)| (Cow::Owned(key.into_owned()), Cow::Owned(value.into_owned())))
-                .collect(),
-        )
     }
 }
 
@@ -155,7 +134,24 @@ pub struct ObjectMeta<'a> {
     pub finalizers: Vec<String>,
 }
 
-from_map_only!(ObjectMeta<'a>);
+from_map_only!(ObjectMeta<'a>, Object<'a>);
+
+/// An object of any kind, of which nothing but the metadata is needed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, remote = "Self")]
+pub struct Object<'a> {
+    /// `metadata`; `None` where the object has none.
+    #[serde(borrow)]
+    pub metadata: Option<ObjectMeta<'a>>,
+}
+
+impl<'a> Object<'a> {
+    /// The metadata; empty where the object has none.
+    #[must_use]
+    pub fn into_metadata(self) -> ObjectMeta<'a> {
+        self.metadata.unwrap_or_default()
+    }
+}
 
 impl ObjectMeta<'_> {
     /// A label's value.

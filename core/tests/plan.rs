@@ -43,7 +43,7 @@ fn enforced() -> Start {
 
 impl Start {
     fn with(mut self, object: &Value) -> Self {
-        self.0.put_policy(TEAM, network_policy(object, Source::Cluster).unwrap());
+        self.0.namespace_mut(TEAM).put_policy(network_policy(object, Source::Cluster).unwrap());
         self
     }
 

@@ -54,7 +54,8 @@ fn is_kept(fewer: &Holes, more: &Holes, naive: &Naive<'_>) -> Result<(), String>
         let at_least = |found: &bool| *found <= some;
         let kept = match point {
             Ports::Named(named, _) if !more.ports.contains_key(point) => {
-                let mut numbers = naive.points()[..naive.numbers()].iter().filter(|p| Ports::every(*named).includes(p));
+                let mut numbers =
+                    naive.points()[..naive.numbers()].iter().filter(|p| naive::includes(&Ports::every(*named), p));
                 numbers.all(|number| more.ports.get(number).is_some_and(at_least))
             }
             _ => more.ports.get(point).is_some_and(at_least),

@@ -213,7 +213,7 @@ fn vector_27_a_deny_in_another_namespace_is_not_this_namespaces() {
     let mut index = Index::default();
     let mut other = parse(&deny(), 0, Source::File);
     other.namespace = Some("team-b".to_owned());
-    index.put_policy("team-b", other);
+    index.namespace_mut("team-b").put_policy(other);
     index.namespace_mut("team-a");
     for (namespace, expected) in [("team-a", "A"), ("team-b", "C")] {
         let namespace = index.get(namespace).unwrap();

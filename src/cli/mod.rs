@@ -7,7 +7,7 @@ mod demo;
 mod render;
 mod serve;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -60,27 +60,6 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The configuration of a file, or the default. Every error names its line.
-fn configuration(path: Option<&Path>) -> Result<Config> {
-    let Some(path) = path else { return Ok(Config::default()) };
-    let file = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {file}"))?;
-    let document = match manifests::parse_one(&text) {
-        Ok(document) => document,
-        Err((at, message)) => bail!("{file}:{}: {message}", at.unwrap_or_default()),
-    };
-    let value = document.as_ref().map(Node::to_value).unwrap_or_default();
-    Config::parse(&value).map_err(|errors| {
-        let place =
-            |path: &str| document.as_ref().map_or(Position { line: 1, column: 1 }, |node| node.position_of(path));
-        let mut lines: Vec<(Position, String)> =
-            errors.iter().map(|error| (place(&error.path), error.to_string())).collect();
-        lines.sort();
-        let lines: Vec<String> = lines.into_iter().map(|(at, error)| format!("{file}:{at}: {error}")).collect();
-        anyhow::anyhow!("the configuration has errors:\n{}", lines.join("\n"))
-    })
-}
-
 /// Prints a value as YAML.
 fn yaml(value: &impl serde::Serialize) -> Result<String> {
     serde_saphyr::to_string(value).context("failed to write YAML")
@@ -95,7 +74,24 @@ struct ConfigArg {
 }
 
 impl ConfigArg {
+    /// The configuration of a file, or the default. Every error names its line.
     fn load(&self) -> Result<Config> {
-        configuration(self.config.as_deref())
+        let Some(path) = &self.config else { return Ok(Config::default()) };
+        let file = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {file}"))?;
+        let document = match manifests::parse_one(&text) {
+            Ok(document) => document,
+            Err((at, message)) => bail!("{file}:{}: {message}", at.unwrap_or_default()),
+        };
+        let value = document.as_ref().map(Node::to_value).unwrap_or_default();
+        Config::parse(&value).map_err(|errors| {
+            let place =
+                |path: &str| document.as_ref().map_or(Position { line: 1, column: 1 }, |node| node.position_of(path));
+            let mut lines: Vec<(Position, String)> =
+                errors.iter().map(|error| (place(&error.path), error.to_string())).collect();
+            lines.sort();
+            let lines: Vec<String> = lines.into_iter().map(|(at, error)| format!("{file}:{at}: {error}")).collect();
+            anyhow::anyhow!("the configuration has errors:\n{}", lines.join("\n"))
+        })
     }
 }

@@ -81,7 +81,7 @@ async fn serve(args: &Args, cluster: Arc<Cluster>, tls: rustls::ServerConfig) ->
     tokio::select! {
         () = shutdown::requested() => {}
         // A background task that ends has failed, and a process that only looks healthy is worse than none.
-        ended = running.failed() => bail!("the webhook server ended: {ended:?}"),
+        ended = running.ended() => bail!("the webhook server ended: {ended:?}"),
         ended = admin => bail!("the admin server ended: {ended:?}"),
         ended = controlled => bail!("the controller ended: {ended:?}"),
     }

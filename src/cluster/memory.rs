@@ -3,27 +3,17 @@
 use ringfence_core::admission::pod;
 use ringfence_core::admission::review::{Operation, Request, Resource};
 use ringfence_core::index::{Index, Isolation, Namespace};
-use ringfence_core::object::ObjectMeta;
+use ringfence_core::object::{Object, ObjectMeta};
 use ringfence_core::plan::Action;
 use ringfence_core::policy::parse::{self, Source};
 use ringfence_core::vocabulary::Mode;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Cluster;
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Headed<'a> {
-    #[serde(borrow)]
-    metadata: Option<ObjectMeta<'a>>,
-}
-
 /// The metadata of an object; an empty one where it can't be read, which the decision before would have refused.
 fn metadata(raw: Option<&RawValue>) -> ObjectMeta<'_> {
-    raw.and_then(|raw| serde_json::from_str::<Headed<'_>>(raw.get()).ok())
-        .and_then(|object| object.metadata)
-        .unwrap_or_default()
+    raw.and_then(|raw| serde_json::from_str::<Object<'_>>(raw.get()).ok()).unwrap_or_default().into_metadata()
 }
 
 impl Cluster {

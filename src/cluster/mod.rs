@@ -9,8 +9,9 @@ mod memory;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use jiff::Timestamp;
 use ringfence_core::config::Config;
-use ringfence_core::index::{Index, Namespace};
+use ringfence_core::index::{Index, Namespace, State};
 use ringfence_core::vocabulary::EMBEDDED_CONTROLLER;
 use tokio::sync::Notify;
 
@@ -63,6 +64,12 @@ impl Cluster {
         let mut all: Vec<Arc<Namespace>> = self.read().iter().cloned().collect();
         all.sort_by(|a, b| a.name().cmp(b.name()));
         all
+    }
+
+    /// A namespace's state, by the profile that its label names. There is always one: the default.
+    #[must_use]
+    pub fn state(&self, namespace: &Namespace, now: Timestamp) -> Option<State> {
+        Some(namespace.state(&self.config, namespace.profile(&self.config)?, now))
     }
 
     /// Whether the index is complete and what it holds has been judged, so that it can be served from.

@@ -101,12 +101,6 @@ impl Node {
         matches!(self.kind, Kind::Scalar(Value::Null))
     }
 
-    /// Whether it is a map.
-    #[must_use]
-    pub fn is_map(&self) -> bool {
-        matches!(self.kind, Kind::Map(_))
-    }
-
     /// Where a field path such as `spec.egress[0].to` leads, or as far as it can be followed. A map's entry is placed
     /// at its key.
     #[must_use]

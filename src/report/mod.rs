@@ -61,8 +61,6 @@ impl Report {
     /// Whether every namespace is isolated, exempt or excluded.
     #[must_use]
     pub fn passes(&self) -> bool {
-        self.namespaces
-            .iter()
-            .all(|namespace| matches!(namespace.state, State::Isolated | State::Exempt | State::Excluded))
+        self.namespaces.iter().all(|namespace| namespace.state.passes())
     }
 }

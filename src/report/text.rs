@@ -45,22 +45,12 @@ pub fn render(report: &Report) -> String {
             finding.severity, finding.id, finding.message, finding.file, finding.at, finding.fix
         ));
     }
-    let passed = report
-        .namespaces
-        .iter()
-        .filter(|ns| matches!(ns.state, State::Isolated | State::Exempt | State::Excluded))
-        .count();
+    let passed = report.namespaces.iter().filter(|namespace| namespace.state.passes()).count();
     line(format_args!("\n{passed} of {} namespaces isolated, exempt or excluded", report.namespaces.len()));
     text
 }
 
-fn state(state: State) -> &'static str {
-    match state {
-        State::Isolated => "isolated",
-        State::Weakened => "WEAKENED",
-        State::Pending => "PENDING",
-        State::Exposed => "EXPOSED",
-        State::Exempt => "exempt",
-        State::Excluded => "excluded",
-    }
+/// What is to be done something about is loud.
+fn state(state: State) -> String {
+    if state.passes() { state.as_str().to_owned() } else { state.as_str().to_uppercase() }
 }

@@ -112,27 +112,19 @@ impl Running {
     ///
     /// # Errors
     /// Where the server had failed.
-    pub async fn drain(self) -> std::io::Result<()> {
+    pub async fn drain(mut self) -> std::io::Result<()> {
         let limits = &self.app.cluster.config().limits;
         self.app.draining.store(true, Ordering::Relaxed);
         tokio::time::sleep(limits.drain.to_std()).await;
         self.handle.graceful_shutdown(Some(limits.drain_deadline.to_std()));
-        self.join().await
+        self.ended().await
     }
 
-    /// Waits until the server ends by itself, which it only does by failing.
+    /// Waits until the server ends, which by itself it only does by failing.
     ///
     /// # Errors
     /// Why it failed.
-    pub async fn join(self) -> std::io::Result<()> {
-        self.task.await.map_err(std::io::Error::other)?
-    }
-
-    /// Waits for the failure of the server, without taking it.
-    ///
-    /// # Errors
-    /// Why it failed.
-    pub async fn failed(&mut self) -> std::io::Result<()> {
+    pub async fn ended(&mut self) -> std::io::Result<()> {
         (&mut self.task).await.map_err(std::io::Error::other)?
     }
 

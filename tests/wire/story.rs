@@ -62,8 +62,7 @@ fn a_new_namespace_is_isolated_by_exactly_the_profiles_policies_and_held_pods_ar
     assert_eq!(names, ["allow-dns", "allow-same-namespace", "default-deny-all"]);
     assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
     assert!(!namespace.pods["web"].held);
-    let config = server.app.cluster().config();
-    assert_eq!(namespace.state(config, namespace.profile(config).unwrap(), jiff::Timestamp::now()), State::Isolated);
+    assert_eq!(server.app.cluster().state(&namespace, jiff::Timestamp::now()), Some(State::Isolated));
     // The view is effective, so a pod that comes late without a gate is fine.
     assert_eq!(server.ask("/validate", &request(&pod))["allowed"], true);
 }

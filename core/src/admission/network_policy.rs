@@ -9,7 +9,7 @@ use super::permission::Use;
 use super::review::{Operation, Request};
 use super::{Context, Decided, Decision, Failure, Reason, Stop};
 use crate::index::{Namespace, unexcused};
-use crate::object::{ExceptionError, ObjectMeta, nullable};
+use crate::object::{ExceptionError, Object, nullable};
 use crate::policy::holes::Hole;
 use crate::policy::lint::peers;
 use crate::policy::parse::{ParseError, Source, network_policy_json};
@@ -17,7 +17,7 @@ use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
 use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
 
-crate::object::from_map_only!(Bare<'a>, Owned, Owners, Owner);
+crate::object::from_map_only!(Owned, Owners, Owner);
 
 pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decided {
     request.expect_v1()?;
@@ -134,13 +134,6 @@ fn may_be_deleted_by(request: &Request<'_>, context: &Context<'_>) -> bool {
 /// The fields of a policy that nothing but this file asks for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, remote = "Self")]
-struct Bare<'a> {
-    #[serde(borrow, deserialize_with = "nullable")]
-    metadata: ObjectMeta<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, remote = "Self")]
 struct Owned {
     #[serde(deserialize_with = "nullable")]
     metadata: Owners,
@@ -163,7 +156,8 @@ struct Owner {
 /// Whether the object claims an exception. A claim that nobody looks at while the namespace is exempt, or not adopted
 /// yet, would excuse holes once it is enforced.
 fn claims_exception(request: &Request<'_>) -> bool {
-    request.object.is_some() && request.new_as::<Bare<'_>>().is_ok_and(|object| object.metadata.exception().is_some())
+    request.object.is_some()
+        && request.new_as::<Object<'_>>().is_ok_and(|object| object.into_metadata().exception().is_some())
 }
 
 /// Whether the garbage collector is given a reason to delete the object that it did not have.

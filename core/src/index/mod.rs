@@ -9,8 +9,6 @@ use std::sync::Arc;
 pub(crate) use namespace::unexcused;
 pub use namespace::{Isolation, Namespace, Pod, State};
 
-use crate::policy::NetworkPolicy;
-
 /// Every namespace that is known, by name. A reader keeps a namespace as it was while the index goes on.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
@@ -29,18 +27,6 @@ impl Index {
         self.namespaces.values()
     }
 
-    /// How many namespaces are known.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.namespaces.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.namespaces.is_empty()
-    }
-
     /// A namespace to change; made, without labels, where it is new.
     pub fn namespace_mut(&mut self, name: &str) -> &mut Namespace {
         let entry = self.namespaces.entry(name.to_owned()).or_insert_with(|| Arc::new(Namespace::new(name)));
@@ -50,10 +36,5 @@ impl Index {
     /// Forgets a namespace with all that is in it.
     pub fn remove_namespace(&mut self, name: &str) {
         self.namespaces.remove(name);
-    }
-
-    /// Stores a policy, in place of one of the same name.
-    pub fn put_policy(&mut self, namespace: &str, policy: NetworkPolicy) {
-        self.namespace_mut(namespace).put_policy(policy);
     }
 }

@@ -94,6 +94,31 @@ pub enum State {
     Excluded,
 }
 
+impl State {
+    /// All six.
+    pub const ALL: [Self; 6] =
+        [Self::Isolated, Self::Weakened, Self::Pending, Self::Exposed, Self::Exempt, Self::Excluded];
+
+    /// The word for it, as reports and metrics write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Weakened => "weakened",
+            Self::Pending => "pending",
+            Self::Exposed => "exposed",
+            Self::Exempt => "exempt",
+            Self::Excluded => "excluded",
+        }
+    }
+
+    /// Whether nothing is to be done about it.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Isolated | Self::Exempt | Self::Excluded)
+    }
+}
+
 /// A namespace, its policies, and what they mean.
 #[derive(Clone, Debug)]
 pub struct Namespace {

@@ -50,17 +50,6 @@ impl Ports {
     pub fn every(protocol: Protocol) -> Self {
         Self::Range(protocol, PORTS.0, PORTS.1)
     }
-
-    /// Whether all of `class` is allowed by this entry. A name is allowed by the same name, and by an entry that
-    /// allows the whole protocol, since it then does not matter what the name resolves to.
-    #[must_use]
-    pub fn includes(&self, class: &Self) -> bool {
-        match (self, class) {
-            (Self::Range(p, from, to), Self::Range(q, a, b)) => p == q && from <= a && b <= to,
-            (Self::Range(p, from, to), Self::Named(q, _)) => p == q && (*from, *to) == PORTS,
-            (Self::Named(..), _) => self == class,
-        }
-    }
 }
 
 impl fmt::Display for Ports {
@@ -107,7 +96,8 @@ pub fn classes<'a>(entries: impl Iterator<Item = &'a Ports>) -> Vec<Ports> {
 }
 
 /// Where in `classes`, as [`classes`] made them, the classes are that an entry includes: a run of ranges, or of names.
-/// An entry for a whole protocol includes its ranges and its names.
+/// A name is included by the same name, and by an entry for the whole protocol, since it then does not matter what the
+/// name resolves to.
 #[must_use]
 pub fn included(classes: &[Ports], entry: &Ports) -> [std::ops::Range<usize>; 2] {
     let first = |beyond: &dyn Fn(&Ports) -> bool| classes.partition_point(|class| !beyond(class));

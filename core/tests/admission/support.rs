@@ -209,7 +209,7 @@ impl World {
     }
 
     pub(crate) fn policy(mut self, object: &Value) -> Self {
-        self.index.put_policy(TEAM, network_policy(object, Source::Cluster).unwrap());
+        self.index.namespace_mut(TEAM).put_policy(network_policy(object, Source::Cluster).unwrap());
         self
     }
 

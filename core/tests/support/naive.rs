@@ -12,6 +12,15 @@ use serde_json::Value;
 
 pub(crate) type Labels = BTreeMap<String, String>;
 
+/// Whether an entry allows all of a class of ports.
+pub(crate) fn includes(entry: &Ports, class: &Ports) -> bool {
+    match (entry, class) {
+        (Ports::Range(p, from, to), Ports::Range(q, a, b)) => p == q && from <= a && b <= to,
+        (Ports::Range(p, ..), Ports::Named(q, _)) => p == q && *entry == Ports::every(*p),
+        (Ports::Named(..), _) => entry == class,
+    }
+}
+
 fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
@@ -364,7 +373,7 @@ pub(crate) fn seen(holes: &[Hole], naive: &Naive<'_>) -> Holes {
     for hole in holes {
         seen.kinds.entry(hole.kind).and_modify(|all| *all &= hole.some).or_insert(hole.some);
         for point in naive.points() {
-            if hole.ports.iter().flatten().any(|ports| ports.includes(point)) {
+            if hole.ports.iter().flatten().any(|ports| includes(ports, point)) {
                 seen.ports.entry(point.clone()).and_modify(|all| *all &= hole.some).or_insert(hole.some);
             }
         }
@@ -403,7 +412,7 @@ pub(crate) fn pod_has(naive: &mut Naive<'_>, pod: &Labels, hole: &Hole) -> bool 
                 .enumerate()
                 // Names may be implied by numbers.
                 .filter(|(index, point)| *index < numbers || ports.contains(point))
-                .filter(|(_, point)| ports.iter().any(|listed| listed.includes(point)))
+                .filter(|(_, point)| ports.iter().any(|listed| includes(listed, point)))
                 .all(|(index, _)| has.any_at(index))
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use ringfence_core::index::Namespace;
+use ringfence_core::index::{Namespace, State};
 use ringfence_core::plan::Action;
 use ringfence_core::vocabulary::{GATE, HELD, ISOLATED, MODE, Mode};
 use serde_json::{Value, json};
@@ -60,6 +60,11 @@ impl ApiServer {
     /// A namespace, as Ringfence sees it.
     pub(super) fn namespace(&self, name: &str) -> Result<Arc<Namespace>> {
         self.app.cluster().namespace(name).with_context(|| format!("Ringfence does not know namespace {name}"))
+    }
+
+    /// A namespace's state, as Ringfence sees it.
+    pub(super) fn state(&self, name: &str) -> Result<Option<State>> {
+        Ok(self.app.cluster().state(self.namespace(name)?.as_ref(), Timestamp::now()))
     }
 
     /// How many reviews the server says it has decided.

@@ -72,7 +72,7 @@ async fn tell(args: &Args) -> Result<ExitCode> {
         let controlled = tokio::spawn(controller::run(cluster));
         tokio::select! {
             () = shutdown::requested() => {}
-            ended = running.failed() => ended.context("the server ended")?,
+            ended = running.ended() => ended.context("the server ended")?,
             ended = controlled => anyhow::bail!("the controller ended: {ended:?}"),
         }
     }

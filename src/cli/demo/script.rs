@@ -158,11 +158,7 @@ async fn defend(api: &mut ApiServer, t: &mut Terminal) -> Result<()> {
     let open = policy("allow-all", &json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}] }));
     let reply = api.create(User::Tenant, open).await?;
     refused(t, &reply, "BaselineWeakened");
-    let state = {
-        let namespace = api.namespace("team-a")?;
-        let config = ringfence_core::config::Config::default();
-        config.default_profile().map(|profile| namespace.state(&config, profile, Timestamp::now()))
-    };
+    let state = api.state("team-a")?;
     t.line(state == Some(State::Isolated), "team-a is as isolated as before");
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Injects the isolation labels into a new namespace, and puts back what an update strips.
 
-use super::Object;
+use super::stored_name;
 use crate::admission::patch;
 use crate::admission::review::Request;
 use crate::admission::{Context, Decided, Decision, Reason};
+use crate::object::Object;
 use crate::vocabulary::{ISOLATED, MODE, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
@@ -34,7 +35,7 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
 fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
     let object: Object<'_> = request.new_as()?;
     let old = request.old_as::<Object<'_>>()?;
-    if context.config.is_excluded(&old.name(request)) {
+    if context.config.is_excluded(&stored_name(&old, request)) {
         return Ok(Decision::allow(Reason::Excluded));
     }
     let old = old.into_metadata();

@@ -3,13 +3,13 @@
 //! It stands alone: a namespace can get past the mutating webhook's selector (generateName with a forged
 //! `kubernetes.io/metadata.name`, tried), so nothing is taken for granted that the mutating webhook does.
 
-use super::Object;
+use super::stored_name;
 use crate::admission::permission::{NONE, Use};
 use crate::admission::review::{Operation, Request};
 use crate::admission::{Context, Decided, Decision, Reason, Stop};
 use crate::config::Existing;
 use crate::index::Isolation;
-use crate::object::{Entries, Exception, ExceptionError, ObjectMeta};
+use crate::object::{Entries, Exception, ExceptionError, Object, ObjectMeta};
 use crate::vocabulary::{EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
@@ -28,7 +28,7 @@ pub(in crate::admission) fn subresource(request: &Request<'_>, context: &Context
     }
     let new = request.new_as::<Object<'_>>()?.into_metadata();
     let old = request.old_as::<Object<'_>>()?;
-    let name = old.name(request);
+    let name = stored_name(&old, request);
     if context.config.is_excluded(&name) {
         return Ok(Decision::allow(Reason::Excluded));
     }
@@ -86,7 +86,7 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
 
 fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
     let (new_metadata, old_object) = (request.new_as::<Object<'_>>()?.into_metadata(), request.old_as::<Object<'_>>()?);
-    let plain = old_object.name(request);
+    let plain = stored_name(&old_object, request);
     if context.config.is_excluded(&plain) {
         return Ok(Decision::allow(Reason::Excluded));
     }

@@ -14,8 +14,6 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::NetworkPolicy;
-pub use validate::selector;
-pub use wire::LabelSelector;
 
 /// Where a policy comes from, which decides about what older API servers let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,16 +54,6 @@ pub(super) fn network_policy(object: wire::Object<'_>, source: Source) -> Result
     })
 }
 
-/// A selector, with its keys and values checked as the API server checks them.
-///
-/// # Errors
-/// One error per field, under `path`.
-pub fn selector(written: &LabelSelector, path: &str) -> Result<Selector, Vec<FieldError>> {
-    let mut errors = Errors { found: Vec::new(), source: Source::File };
-    let made = label_selector(written, path, &mut errors);
-    if errors.found.is_empty() { Ok(made) } else { Err(errors.found) }
-}
-
 fn spec(written: wire::Spec, errors: &mut Errors) -> Spec {
     let pods = written.pod_selector.as_ref().map(|s| label_selector(s, "spec.podSelector", errors)).unwrap_or_default();
     let (ingress_type, egress_type) = policy_types(&written, errors);

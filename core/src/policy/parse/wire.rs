@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for IntOrString {
 /// A label selector as it is written (`k8s.io/apimachinery/pkg/apis/meta/v1.LabelSelector`).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
-pub struct LabelSelector {
+pub(super) struct LabelSelector {
     #[serde(deserialize_with = "nullable")]
     pub(super) match_labels: UniqueMap,
     #[serde(deserialize_with = "nullable")]
