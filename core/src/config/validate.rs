@@ -8,6 +8,7 @@ use super::schema::{DnsFile, File, HolesFile, LimitsFile, ProfileFile};
 use super::{Config, Limits};
 use crate::policy::Direction;
 use crate::policy::parse::FieldError;
+use crate::policy::parse::names::{is_dns_label, is_subdomain};
 use crate::profile::{self, ALLOW_DNS, HoleTable, Policy, Profile, Profiles, built_in, classes};
 
 type Errors = Vec<FieldError>;
@@ -36,7 +37,7 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
     take!(default_profile, default_mode, existing, pods, host_network, vendor_policies, longest_exemption, staleness);
     if let Some(excluded) = file.excluded {
         for (i, name) in excluded.into_iter().enumerate() {
-            if !is_namespace_name(&name) {
+            if !is_dns_label(&name) {
                 let fix = "give the name of a namespace; patterns are not supported";
                 errors.push(error(format!("excluded[{i}]"), &name, "not the name of a namespace", fix));
             }
@@ -105,19 +106,6 @@ fn decode(value: &Value, errors: &mut Errors) -> Option<File> {
     }
 }
 
-fn is_namespace_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= 63 && name.starts_with(inner) && name.ends_with(inner) && name.chars().all(|c| inner(c) || c == '-')
-}
-
-/// A DNS subdomain, as the API server wants it: under another name the policy could never be applied.
-fn is_policy_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_part =
-        |part: &str| part.starts_with(inner) && part.ends_with(inner) && part.chars().all(|c| inner(c) || c == '-');
-    name.len() <= 253 && name.split('.').all(is_part)
-}
-
 fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
     let mut limits = super::defaults::limits();
     macro_rules! take {
@@ -175,7 +163,7 @@ fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
 fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Profile> {
     let path = format!("profiles.{name}");
     let before = errors.len();
-    if !is_namespace_name(name) {
+    if !is_dns_label(name) {
         let fix = "use lower-case letters, digits and hyphens: the name is a label's value and an RBAC resource name";
         errors.push(error(&path, name, "not a profile name", fix));
     }
@@ -192,7 +180,8 @@ fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Prof
                         "rename it",
                     ));
                 }
-                if !is_policy_name(&policy.name) {
+                // Under another name the API server would never take it.
+                if !is_subdomain(&policy.name) {
                     let fix =
                         "use lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit";
                     errors.push(error(format!("{path}.name"), &policy.name, "not the name of a NetworkPolicy", fix));

@@ -1,4 +1,4 @@
-//! The forms of names that selectors and ports may hold (`k8s.io/apimachinery/pkg/util/validation`).
+//! The forms of names: of objects, and in selectors and ports (`k8s.io/apimachinery/pkg/util/validation`).
 
 const LABEL_LIMIT: usize = 63;
 const SUBDOMAIN_LIMIT: usize = 253;
@@ -12,12 +12,19 @@ fn is_name_part(part: &str) -> bool {
         && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-fn is_subdomain(prefix: &str) -> bool {
-    prefix.len() <= SUBDOMAIN_LIMIT
-        && prefix.split('.').all(|part| {
-            let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-            part.starts_with(inner) && part.ends_with(inner) && part.chars().all(|c| inner(c) || c == '-')
-        })
+fn is_subdomain_part(part: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    part.starts_with(inner) && part.ends_with(inner) && part.chars().all(|c| inner(c) || c == '-')
+}
+
+/// `IsDNS1123Label`: a namespace's name.
+pub(crate) fn is_dns_label(name: &str) -> bool {
+    name.len() <= LABEL_LIMIT && is_subdomain_part(name)
+}
+
+/// `IsDNS1123Subdomain`: the name of most objects, and the prefix of a label's key.
+pub(crate) fn is_subdomain(name: &str) -> bool {
+    name.len() <= SUBDOMAIN_LIMIT && name.split('.').all(is_subdomain_part)
 }
 
 /// `IsQualifiedName`: a label's key.
