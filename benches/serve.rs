@@ -41,7 +41,7 @@ fn main() {
     let (servers, clients) = (runtime(), runtime());
 
     let cluster = Arc::new(Cluster::embedded(Config::default()));
-    controller::reconcile_all(&cluster, jiff::Timestamp::now());
+    controller::embedded::reconcile_all(&cluster, jiff::Timestamp::now());
     cluster.set_synced();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let ours =

@@ -14,6 +14,7 @@ use ringfence_core::admission::Webhook;
 use ringfence_core::admission::review::{Operation, Resource};
 
 use crate::cluster::Cluster;
+use crate::cluster::live::Live;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decided {
@@ -34,6 +35,27 @@ struct InState {
     state: &'static str,
 }
 
+/// What came of a reconcile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reconciled {
+    /// The namespace is where it should be, as far as it can be.
+    Done,
+    /// Something changed while it was reconciled; it is planned again.
+    Overtaken,
+    /// A write failed; it is tried again.
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Watch {
+    watch: &'static str,
+}
+
 /// The metrics of a process.
 pub struct Metrics {
     registry: Registry,
@@ -43,6 +65,10 @@ pub struct Metrics {
     /// The sum over all decisions, which the family can't be asked for.
     reviews: AtomicU64,
     namespaces: Family<InState, Gauge>,
+    held: Gauge,
+    leader: Gauge,
+    reconciles: Family<Outcome, Counter>,
+    silence: Family<Watch, Gauge<f64, AtomicU64>>,
 }
 
 impl Default for Metrics {
@@ -66,7 +92,21 @@ impl Default for Metrics {
         );
         let namespaces = Family::default();
         registry.register("namespaces", "Namespaces by state", namespaces.clone());
-        Self { registry, decisions, refusals, seconds, reviews: AtomicU64::new(0), namespaces }
+        let held = Gauge::default();
+        registry.register("held_pods", "Pods that are held until their namespace is isolated", held.clone());
+        let leader = Gauge::default();
+        registry.register("leader", "Whether this replica holds the Lease and writes", leader.clone());
+        let reconciles = Family::default();
+        registry.register("reconciles", "Reconciles of a namespace, by what came of them", reconciles.clone());
+        let silence = Family::default();
+        registry.register_with_unit(
+            "watch_silence",
+            "Since when a watch has not been heard, bookmarks included",
+            Unit::Seconds,
+            silence.clone(),
+        );
+        let reviews = AtomicU64::new(0);
+        Self { registry, decisions, refusals, seconds, reviews, namespaces, held, leader, reconciles, silence }
     }
 }
 
@@ -121,6 +161,21 @@ impl Metrics {
         self.refusals.get_or_create(&Refused { code }).inc();
     }
 
+    /// Records a reconcile.
+    pub fn reconciled(&self, result: Reconciled) {
+        let result = match result {
+            Reconciled::Done => "done",
+            Reconciled::Overtaken => "overtaken",
+            Reconciled::Failed => "failed",
+        };
+        self.reconciles.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// Records whether this replica leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
     /// All metrics as text (OpenMetrics 1.0).
     ///
     /// # Errors
@@ -134,6 +189,12 @@ impl Metrics {
             let count = states.iter().filter(|other| **other == state).count();
             let label = InState { state: state.as_str() };
             self.namespaces.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let held: usize =
+            cluster.namespaces().iter().map(|namespace| namespace.pods.values().filter(|pod| pod.held).count()).sum();
+        self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        for (kind, silence) in cluster.as_live().into_iter().flat_map(Live::silences) {
+            self.silence.get_or_create(&Watch { watch: kind.as_str() }).set(silence.as_secs_f64());
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

@@ -120,6 +120,15 @@ pub struct ObjectMeta<'a> {
     /// The namespace, of a namespaced object that states it.
     #[serde(borrow)]
     pub namespace: Option<Cow<'a, str>>,
+    /// The uid; empty where the API server has not given one yet.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub uid: Cow<'a, str>,
+    /// The resourceVersion; empty where the object does not come from an API server.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub resource_version: Cow<'a, str>,
+    /// When it was created, by the API server's clock.
+    #[serde(borrow)]
+    pub creation_timestamp: Option<Cow<'a, str>>,
     /// The labels; `None` where the object has no such map.
     #[serde(borrow)]
     pub labels: Option<Entries<'a>>,
@@ -170,6 +179,20 @@ impl ObjectMeta<'_> {
     #[must_use]
     pub fn is_deleting(&self) -> bool {
         self.deletion_timestamp.is_some()
+    }
+
+    /// The resourceVersion as a number that grows with every write; 0 where there is none. API servers have
+    /// promised to keep it comparable since 1.35
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>), and always did with etcd.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.resource_version.parse().unwrap_or_default()
+    }
+
+    /// When it was created, where the object says so.
+    #[must_use]
+    pub fn created(&self) -> Option<Timestamp> {
+        self.creation_timestamp.as_ref()?.parse().ok()
     }
 
     /// Whether the label says that Ringfence manages it.

@@ -20,6 +20,8 @@ pub const EXEMPT_UNTIL: &str = "ringfence.dev/exempt-until";
 pub const EXCEPTION_REASON: &str = "ringfence.dev/exception-reason";
 /// Annotation on a NetworkPolicy: until when (RFC 3339).
 pub const EXCEPTION_UNTIL: &str = "ringfence.dev/exception-until";
+/// Annotation on a Namespace: what keeps the controller from making its baseline effective. Written by the controller.
+pub const CONFLICT: &str = "ringfence.dev/conflict";
 /// Label on a Pod that is held.
 pub const HELD: &str = "ringfence.dev/held";
 /// Scheduling gate of a Pod that is held

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail like this, also in its helpers")]
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, Pod};
-use ringfence_core::plan::{Action, Plan, plan};
+use ringfence_core::plan::{Action, Conflict, Notice, Plan, plan};
 use ringfence_core::policy::parse::{Source, network_policy};
 use ringfence_core::vocabulary::Mode;
 use rstest::rstest;
@@ -49,7 +51,7 @@ impl Start {
 
     fn holding(mut self, pods: &[&str]) -> Self {
         for pod in pods {
-            let held = Pod { held: true, running: true, host_network: false };
+            let held = Pod { held: true, running: true, ..Pod::default() };
             self.0.namespace_mut(TEAM).pods.insert((*pod).to_owned(), held);
         }
         self
@@ -74,7 +76,7 @@ impl Start {
     }
 
     fn planned(&self, config: &Config) -> Plan {
-        plan(&self.0.get(TEAM).unwrap(), config, now())
+        plan(&self.0.get(TEAM).unwrap(), config, now(), &BTreeSet::new())
     }
 
     /// Carries out one round of actions.
@@ -86,11 +88,12 @@ impl Start {
                     let object = serde_json::to_value(policy).unwrap();
                     assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "ringfence");
                     assert_eq!(object["metadata"]["namespace"], TEAM);
-                    namespace.put_policy(network_policy(&object, Source::File).unwrap());
+                    assert!(namespace.put_policy(network_policy(&object, Source::File).unwrap()));
                 }
-                Action::Prune(name) => namespace.remove_policy(name),
+                Action::Prune(name) => assert!(namespace.remove_policy(name)),
                 Action::SetIsolated(isolated) => namespace.isolation.isolated = isolated.then(|| "true".to_owned()),
                 Action::EndExemption => namespace.isolation.mode = Some("enforce".to_owned()),
+                Action::Report(text) => namespace.conflict.clone_from(text),
                 Action::Lift(pod) => namespace.pods.get_mut(pod).unwrap().held = false,
             }
         }
@@ -132,9 +135,10 @@ fn check(namespace: &Namespace, config: &Config, plan: &Plan) {
                 assert!(namespace.policy(name).is_some_and(|there| there.managed), "prunes what is not its own");
             }
             Action::EndExemption => assert_eq!(namespace.isolation.mode.as_deref(), Some("exempt")),
+            Action::Report(text) => assert!(text.is_none() || mode == Some(Mode::Enforce) && !effective, "{text:?}"),
         }
     }
-    for name in &plan.conflicts {
+    for (name, _) in &plan.conflicts {
         assert!(!effective && namespace.policy(name).is_some_and(|there| !there.managed), "{name}");
     }
 }
@@ -228,7 +232,8 @@ fn what_is_being_deleted_is_neither_applied_nor_pruned_again_and_isolates_nothin
     stale["metadata"]["deletionTimestamp"] = json!(PAST);
     let start = labelled(Some("deny-all"), Some("enforce"), Some("true")).with(&going).with(&stale).holding(&["a"]);
     let (namespace, actions) = start.settled(&config());
-    assert_eq!(actions, [Action::SetIsolated(false)]);
+    assert_eq!(actions.first(), Some(&Action::SetIsolated(false)));
+    assert!(matches!(&actions[1..], [Action::Report(Some(_))]), "{actions:?}");
     assert!(namespace.pods["a"].held);
 }
 
@@ -236,20 +241,23 @@ fn what_is_being_deleted_is_neither_applied_nor_pruned_again_and_isolates_nothin
 fn an_unmanaged_policy_of_the_same_name_is_not_overwritten_and_reported_where_it_matters() {
     let start =
         labelled(Some("deny-all"), Some("enforce"), None).with(&policy("default-deny-all", false, &allow_all()));
-    assert_eq!(start.planned(&config()).conflicts, ["default-deny-all"]);
+    let conflict = ("default-deny-all".to_owned(), Conflict::NotOurs);
+    assert_eq!(start.planned(&config()).conflicts, std::slice::from_ref(&conflict));
     let (namespace, actions) = start.clone().holding(&["a"]).settled(&config());
-    assert!(actions.is_empty(), "{actions:?}");
+    let [Action::Report(Some(text))] = actions.as_slice() else { panic!("{actions:?}") };
+    assert!(text.contains("default-deny-all is not managed by Ringfence"), "{text}");
+    assert_eq!(namespace.conflict.as_ref(), Some(text));
     assert!(namespace.pods["a"].held);
 
     // Another policy makes the whole effective... but for the hole, which is still there.
     let start = start.with(&policy("spare", false, &deny_all()));
-    assert_eq!(start.planned(&config()).conflicts, ["default-deny-all"]);
+    assert_eq!(start.planned(&config()).conflicts, [conflict]);
 
     let narrow = json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] });
     let start = labelled(Some("deny-all"), Some("enforce"), None)
         .with(&policy("default-deny-all", false, &narrow))
         .with(&policy("spare", false, &deny_all()));
-    assert_eq!(start.planned(&config()).conflicts, Vec::<String>::new());
+    assert_eq!(start.planned(&config()).conflicts, []);
     let (namespace, _) = start.settled(&config());
     assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
     assert_eq!(namespace.policy("default-deny-all").map(|policy| policy.managed), Some(false));
@@ -258,7 +266,7 @@ fn an_unmanaged_policy_of_the_same_name_is_not_overwritten_and_reported_where_it
 #[test]
 fn an_unmanaged_policy_that_says_the_same_is_no_conflict() {
     let start = labelled(Some("deny-all"), Some("enforce"), None).with(&policy("default-deny-all", false, &deny_all()));
-    assert_eq!(start.planned(&config()), Plan { actions: vec![Action::SetIsolated(true)], conflicts: vec![] });
+    assert_eq!(start.planned(&config()), Plan { actions: vec![Action::SetIsolated(true)], ..Plan::default() });
 }
 
 #[rstest]
@@ -306,6 +314,45 @@ fn an_exception_counts_until_it_ends(#[case] until: &str, #[case] effective: boo
     let (namespace, _) = enforced().with(&wide).holding(&["a"]).settled(&config());
     assert_eq!(namespace.isolation.isolated.is_some(), effective);
     assert_eq!(namespace.pods["a"].held, !effective);
+}
+
+#[test]
+fn what_somebody_changes_back_again_and_again_is_given_up_on_and_reported_until_it_is_right() {
+    let config = config();
+    let start = labelled(Some("deny-all"), Some("enforce"), None)
+        .with(&policy("default-deny-all", true, &allow_all()))
+        .holding(&["a"]);
+    let given_up = BTreeSet::from(["default-deny-all".to_owned()]);
+    let namespace = start.0.get(TEAM).unwrap();
+    let fought = plan(&namespace, &config, now(), &given_up);
+    assert_eq!(fought.conflicts, [("default-deny-all".to_owned(), Conflict::Fought)]);
+    let [Action::Report(Some(text))] = fought.actions.as_slice() else { panic!("{fought:?}") };
+    assert!(text.contains("changed back by somebody"), "{text}");
+
+    // Once it is as it should be, the annotation goes, given up on or not.
+    let mut right = start.with(&policy("default-deny-all", true, &deny_all()));
+    right.0.namespace_mut(TEAM).conflict = Some(text.clone());
+    let planned = plan(&right.0.get(TEAM).unwrap(), &config, now(), &given_up).actions;
+    assert_eq!(planned, [Action::SetIsolated(true), Action::Lift("a".to_owned()), Action::Report(None)]);
+}
+
+#[test]
+fn what_ends_is_announced_a_day_before_and_looked_at_again_when_it_ends() {
+    let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    let exempt = |until| enforced().exempt(Some(until)).planned(&config());
+    let far = exempt("2026-06-03T00:00:00Z");
+    assert_eq!((far.notices.as_slice(), far.again), (&[][..], at("2026-06-02T00:00:00Z")));
+    let near = exempt("2026-06-01T23:00:00Z");
+    let ends = at("2026-06-01T23:00:00Z");
+    assert_eq!((near.notices, near.again), (vec![Notice { policy: None, ends: ends.unwrap() }], ends));
+
+    let mut wide = policy("wide", false, &allow_all());
+    wide["metadata"]["annotations"] =
+        json!({ "ringfence.dev/exception-reason": "legacy", "ringfence.dev/exception-until": "2026-06-01T12:00:00Z" });
+    let planned = enforced().exempt(Some("2026-06-09T00:00:00Z")).with(&wide).planned(&config());
+    let ends = at("2026-06-01T12:00:00Z");
+    let notice = Notice { policy: Some("wide".to_owned()), ends: ends.unwrap() };
+    assert_eq!((planned.notices, planned.again), (vec![notice], ends));
 }
 
 #[rstest]

@@ -1,18 +1,22 @@
 //! The command line: one file per subcommand.
 
+mod adopt;
 mod certs;
 mod check;
 mod config;
 mod demo;
 mod render;
 mod serve;
+mod uninstall;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use ringfence_core::config::Config;
+use ringfence_core::vocabulary::OWN_NAMESPACE;
 
 use crate::manifests::{self, Node, Position};
 
@@ -28,8 +32,10 @@ struct Cli {
 enum Command {
     /// Show what Ringfence does: the real webhook on loopback, without a cluster.
     Demo(demo::Args),
-    /// Serve the webhooks.
+    /// Serve the webhooks, and make baselines effective.
     Serve(serve::Args),
+    /// Label namespaces that were there before Ringfence, so that they get their baseline; or give them up.
+    Adopt(adopt::Args),
     /// Judge manifests: which namespaces are isolated, and what is let through all the same.
     Check(check::Args),
     /// Print the policies of a profile for a namespace, as YAML that kubectl accepts.
@@ -38,6 +44,8 @@ enum Command {
     Certs(certs::Args),
     /// Print the configuration in force, defaults included.
     Config(config::Args),
+    /// Lift held pods and remove labels and webhook configurations, before Ringfence is uninstalled.
+    Uninstall(uninstall::Args),
 }
 
 /// The exit code of a command that could not do its work: bad input, or something that failed.
@@ -53,6 +61,8 @@ pub fn main() -> ExitCode {
         Command::Render(args) => render::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Adopt(args) => adopt::run(&args),
+        Command::Uninstall(args) => uninstall::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ringfence: {error:#}");
@@ -71,6 +81,49 @@ struct ConfigArg {
     /// The configuration file.
     #[arg(long, value_name = "FILE", env = "RINGFENCE_CONFIG")]
     config: Option<PathBuf>,
+}
+
+/// Which cluster, as kubectl finds it.
+#[derive(clap::Args)]
+struct KubeArgs {
+    /// The kubeconfig file; without it the usual places are looked in ($KUBECONFIG, ~/.kube/config, the pod's own
+    /// service account).
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; without it the current one.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+/// Which Lease says who writes.
+#[derive(clap::Args)]
+struct LeaseArgs {
+    /// The namespace of the Lease.
+    #[arg(long, value_name = "NAMESPACE", default_value = OWN_NAMESPACE)]
+    lease_namespace: String,
+    /// The name of the Lease.
+    #[arg(long, value_name = "NAME", default_value = "ringfence")]
+    lease_name: String,
+}
+
+impl KubeArgs {
+    async fn load(&self) -> Result<kube::Config> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        match &self.kubeconfig {
+            Some(path) => {
+                let failed = || format!("failed to use the kubeconfig {}", path.display());
+                let read = Kubeconfig::read_from(path).with_context(failed)?;
+                kube::Config::from_custom_kubeconfig(read, &options).await.with_context(failed)
+            }
+            None if self.context.is_some() => {
+                kube::Config::from_kubeconfig(&options).await.context("failed to use the kubeconfig")
+            }
+            None => kube::Config::infer().await.context(
+                "there is neither a kubeconfig nor a pod's service account; give --kubeconfig FILE, or --manifests \
+                 PATH… to serve an embedded cluster",
+            ),
+        }
+    }
 }
 
 impl ConfigArg {

@@ -1,4 +1,4 @@
-//! `ringfence serve`: the webhooks, for any client.
+//! `ringfence serve`: the webhooks and the controller, for a live cluster or an embedded one.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -7,19 +7,27 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use ringfence_core::config::Config;
+use tokio::task::JoinHandle;
 
-use super::ConfigArg;
+use super::{ConfigArg, KubeArgs, LeaseArgs};
 use crate::certs::{dev, files};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, live};
+use crate::controller::lease::{Candidate, Elector};
+use crate::controller::{embedded, queue};
 use crate::server::{self, App};
-use crate::{controller, manifests, shutdown, telemetry};
+use crate::{manifests, shutdown, telemetry};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArg,
-    /// Serve an embedded cluster, filled from these files, directories, or - for standard input.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    #[command(flatten)]
+    kube: KubeArgs,
+    #[command(flatten)]
+    lease: LeaseArgs,
+    /// Serve an embedded cluster, filled from these files, directories, or - for standard input, instead of a live one.
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["kubeconfig", "context"])]
     manifests: Vec<PathBuf>,
     /// Where the webhooks listen.
     #[arg(long, default_value = "127.0.0.1:8443", env = "RINGFENCE_ADDR")]
@@ -30,13 +38,17 @@ pub(super) struct Args {
     /// Where tls.crt and tls.key are.
     #[arg(long, value_name = "DIR", default_value = "certs", env = "RINGFENCE_CERT_DIR")]
     cert_dir: PathBuf,
+    /// What this replica writes into the Lease. No two replicas may have the same.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    identity: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     telemetry::init("info");
     let config = args.config.load()?;
+    let tls = || anyhow::Ok(files::server_config(&pair(&args.cert_dir)?)?);
     if args.manifests.is_empty() {
-        bail!("serving a live cluster is not there yet: give --manifests PATH… to serve an embedded one");
+        return runtime()?.block_on(serve_live(args, config, tls()?));
     }
     let loaded = manifests::load(&args.manifests);
     let cluster = Arc::new(Cluster::embedded(config));
@@ -45,11 +57,66 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         bail!("the manifests have errors:\n{}", lines.join("\n"));
     }
-    let tls = files::server_config(&pair(&args.cert_dir)?)?;
+    let tls = tls()?;
     // At start nothing is believed isolated until it has been judged.
-    controller::reconcile_all(&cluster, Timestamp::now());
+    embedded::reconcile_all(&cluster, Timestamp::now());
     cluster.set_synced();
-    runtime()?.block_on(serve(args, cluster, tls))
+    runtime()?.block_on(async {
+        let servers = Servers::start(args, &cluster)?;
+        let running = servers.start_webhooks(args, tls)?;
+        let controlled = tokio::spawn(embedded::run(cluster));
+        until_asked_to_stop(servers, running, vec![("the controller", controlled)], async {}).await
+    })
+}
+
+async fn serve_live(args: &Args, config: Config, tls: rustls::ServerConfig) -> Result<ExitCode> {
+    let kube = args.kube.load().await?;
+    let candidate = Candidate {
+        namespace: args.lease.lease_namespace.clone(),
+        name: args.lease.lease_name.clone(),
+        identity: args.identity.clone().unwrap_or_else(some_identity),
+        duration: config.lease_duration.to_std(),
+    };
+    let server = kube.cluster_url.to_string();
+    let cluster = Arc::new(Cluster::live(config, &kube).context("failed to make a client for the API server")?);
+    tracing::info!(server, identity = ?candidate.identity, "a live cluster");
+    let servers = Servers::start(args, &cluster)?;
+    let running = servers.start_webhooks(args, tls)?;
+    let watched = tokio::spawn(live::watch::run(cluster.clone()));
+    let instance = candidate.identity.clone();
+    let client = kube::Client::try_from(kube).context("failed to make a client for the API server")?;
+    let (mut elector, leadership) = Elector::new(client, candidate);
+    let metrics = servers.app.metrics().clone();
+    let controlled = {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { queue::run(cluster, leadership, metrics, &instance).await })
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let elected = tokio::spawn(async move {
+        // Whoever can't serve yet does not lead yet.
+        cluster.synced().await;
+        tokio::select! {
+            () = elector.run() => {}
+            _ = stopped => {
+                if let Err(error) = elector.release().await {
+                    tracing::warn!(%error, "the Lease could not be released; it ends by itself");
+                }
+            }
+        }
+    });
+    let tasks = vec![("the watches", watched), ("the controller", controlled)];
+    let release = async move {
+        // First of all, so that another replica goes on while this one drains.
+        drop(stop);
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(3), elected).await;
+    };
+    until_asked_to_stop(servers, running, tasks, release).await
+}
+
+/// An identity for a process that was not given one: what else tells processes on one machine apart.
+fn some_identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "ringfence".to_owned());
+    format!("{host}-{}-{}", std::process::id(), Timestamp::now().as_millisecond())
 }
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -70,26 +137,59 @@ fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("failed to listen on {flag} {address}"))
 }
 
-async fn serve(args: &Args, cluster: Arc<Cluster>, tls: rustls::ServerConfig) -> Result<ExitCode> {
-    let app = Arc::new(App::new(cluster.clone()));
-    let admin_listener = listen(args.admin_addr, "--admin-addr")?;
-    let admin_address = admin_listener.local_addr()?;
-    let admin = server::start_admin(app.clone(), admin_listener)?;
-    let mut running = server::start(app, listen(args.addr, "--addr")?, tls)?;
-    tracing::info!(address = %running.address(), admin = %admin_address, namespaces = cluster.namespaces().len(), "serving");
-    let controlled = tokio::spawn(controller::run(cluster));
+/// What every way of serving has: the application, and its port for health and metrics.
+struct Servers {
+    app: Arc<App>,
+    admin: JoinHandle<std::io::Result<()>>,
+    admin_address: SocketAddr,
+    stop: shutdown::Requests,
+}
+
+impl Servers {
+    fn start(args: &Args, cluster: &Arc<Cluster>) -> Result<Self> {
+        let app = Arc::new(App::new(cluster.clone()));
+        let listener = listen(args.admin_addr, "--admin-addr")?;
+        let admin_address = listener.local_addr()?;
+        let admin = server::start_admin(app.clone(), listener)?;
+        let stop = shutdown::Requests::listen().context("failed to listen for signals")?;
+        Ok(Self { app, admin, admin_address, stop })
+    }
+
+    fn start_webhooks(&self, args: &Args, tls: rustls::ServerConfig) -> Result<server::Running> {
+        let running = server::start(self.app.clone(), listen(args.addr, "--addr")?, tls)?;
+        let namespaces = self.app.cluster().namespaces().len();
+        tracing::info!(address = %running.address(), admin = %self.admin_address, namespaces, "serving");
+        Ok(running)
+    }
+}
+
+/// Serves until the process is asked to stop, and drains. A background task that ends has failed, and a process that only
+/// looks healthy is worse than none.
+async fn until_asked_to_stop(
+    mut servers: Servers,
+    mut running: server::Running,
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
+    before_draining: impl Future<Output = ()>,
+) -> Result<ExitCode> {
+    let ended = futures::future::select_all(tasks.into_iter().map(|(name, task)| {
+        Box::pin(async move {
+            let ended = task.await;
+            (name, ended)
+        })
+    }));
     tokio::select! {
-        () = shutdown::requested() => {}
-        // A background task that ends has failed, and a process that only looks healthy is worse than none.
+        () = servers.stop.next() => {}
         ended = running.ended() => bail!("the webhook server ended: {ended:?}"),
-        ended = admin => bail!("the admin server ended: {ended:?}"),
-        ended = controlled => bail!("the controller ended: {ended:?}"),
+        ended = servers.admin => bail!("the admin server ended: {ended:?}"),
+        ((name, ended), _, _) = ended => bail!("{name} ended: {ended:?}"),
     }
     tracing::info!("draining");
     tokio::select! {
-        ended = running.drain() => ended.context("the webhook server failed while draining")?,
+        ended = async { tokio::join!(running.drain(), before_draining).0 } => {
+            ended.context("the webhook server failed while draining")?;
+        }
         // Asked twice, it goes at once.
-        () = shutdown::requested() => {}
+        () = servers.stop.next() => {}
     }
     Ok(ExitCode::SUCCESS)
 }

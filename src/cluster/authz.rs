@@ -1,15 +1,110 @@
-//! Who may deviate: on the embedded cluster the members of `system:masters`, whom RBAC never restricts, and nobody else.
+//! Who may deviate: on a live cluster whoever its RBAC allows to `use` it
+//! (<https://kubernetes.io/docs/reference/access-authn-authz/authorization/>); on an embedded one the members of
+//! `system:masters`, whom RBAC never restricts, and nobody else.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::{Api, PostParams};
 use ringfence_core::admission::permission::{Answer, Use};
 use ringfence_core::admission::review::UserInfo;
-use ringfence_core::vocabulary::MASTERS_GROUP;
+use ringfence_core::vocabulary::{GROUP, MASTERS_GROUP};
 
-use super::Cluster;
+/// How long an answer is remembered: long enough for one `kubectl apply` of many objects, short enough that nobody
+/// waits for a new role to count.
+const REMEMBERED: Duration = Duration::from_secs(5);
+/// How many answers are remembered at one time.
+const ANSWERS: usize = 4096;
+/// The API server waits 5 s for a decision, which may need two answers.
+const DEADLINE: Duration = Duration::from_secs(2);
 
-impl Cluster {
-    /// Whether a user may deviate in this way.
-    #[must_use]
-    pub fn may(&self, user: &UserInfo<'_>, _asked: &Use) -> Answer {
-        if user.groups.iter().any(|group| group == MASTERS_GROUP) { Answer::Allowed } else { Answer::Denied }
+pub(super) fn embedded(user: &UserInfo<'_>) -> Answer {
+    if user.groups.iter().any(|group| group == MASTERS_GROUP) { Answer::Allowed } else { Answer::Denied }
+}
+
+/// Everything that an authorizer may look at.
+type Question = (SubjectKey, Use);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct SubjectKey {
+    username: String,
+    uid: String,
+    groups: Vec<String>,
+    extra: Vec<(String, Vec<String>)>,
+}
+
+/// Answers of the API server, remembered for seconds.
+#[derive(Debug, Default)]
+pub(super) struct Remembered(Mutex<HashMap<Question, (Answer, Instant)>>);
+
+impl Remembered {
+    fn get(&self, question: &Question) -> Option<Answer> {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.get(question).filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(answer, _)| answer.clone())
+    }
+
+    fn put(&self, question: Question, answer: &Answer) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= ANSWERS {
+            answers.retain(|_, (_, at)| at.elapsed() < REMEMBERED);
+            if answers.len() >= ANSWERS {
+                answers.clear();
+            }
+        }
+        answers.insert(question, (answer.clone(), Instant::now()));
+    }
+}
+
+/// Asks the API server whether a user may, as it would be asked for the user's own request: by name, uid, groups and
+/// extras, which are the impersonated ones where the user impersonates. Only answers are remembered, not errors.
+pub(super) async fn review(client: &kube::Client, remembered: &Remembered, user: &UserInfo<'_>, asked: &Use) -> Answer {
+    let subject = SubjectKey {
+        username: user.username.clone().into_owned(),
+        uid: user.uid.clone().into_owned(),
+        groups: user.groups.clone(),
+        extra: user.extra.clone().into_iter().collect(),
+    };
+    let question = (subject, asked.clone());
+    if let Some(answer) = remembered.get(&question) {
+        return answer;
+    }
+    let review = SubjectAccessReview { spec: spec(&question.0, asked), ..SubjectAccessReview::default() };
+    let api: Api<SubjectAccessReview> = Api::all(client.clone());
+    let params = PostParams::default();
+    let reply = tokio::time::timeout(DEADLINE, api.create(&params, &review)).await;
+    let status = match reply {
+        Err(_) => return Answer::Unknown(format!("the API server did not answer within {} s", DEADLINE.as_secs())),
+        Ok(Err(error)) => return Answer::Unknown(error.to_string()),
+        Ok(Ok(review)) => review.status.unwrap_or_default(),
+    };
+    if let Some(error) = status.evaluation_error.filter(|error| !status.allowed && !error.is_empty()) {
+        return Answer::Unknown(error);
+    }
+    let answer = if status.allowed { Answer::Allowed } else { Answer::Denied };
+    remembered.put(question, &answer);
+    answer
+}
+
+fn spec(subject: &SubjectKey, asked: &Use) -> SubjectAccessReviewSpec {
+    let namespace = match asked {
+        Use::Exception { namespace, .. } => Some(namespace.clone()),
+        Use::Profile(_) | Use::Mode(_) => None,
+    };
+    SubjectAccessReviewSpec {
+        user: Some(subject.username.clone()),
+        uid: Some(subject.uid.clone()).filter(|uid| !uid.is_empty()),
+        groups: Some(subject.groups.clone()),
+        extra: Some(subject.extra.iter().cloned().collect()),
+        resource_attributes: Some(ResourceAttributes {
+            group: Some(GROUP.to_owned()),
+            resource: Some(asked.resource().to_owned()),
+            name: Some(asked.name().to_owned()),
+            namespace,
+            verb: Some("use".to_owned()),
+            ..ResourceAttributes::default()
+        }),
+        ..SubjectAccessReviewSpec::default()
     }
 }

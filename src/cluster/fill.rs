@@ -14,7 +14,11 @@ impl Cluster {
     /// Adds what manifests hold.
     #[must_use]
     pub fn fill(&self, objects: &[Object], default_namespace: &str) -> Vec<Problem> {
-        self.change(|index| fill(index, objects, default_namespace))
+        self.change(|index, changed| {
+            let problems = fill(index, objects, default_namespace);
+            changed.extend(index.names());
+            problems
+        })
     }
 }
 
@@ -66,7 +70,9 @@ pub fn fill(index: &mut Index, objects: &[Object], default_namespace: &str) -> V
                     );
                     problems.push(problem(object, "metadata.name", message));
                 }
-                Ok(policy) => namespace.put_policy(policy),
+                Ok(policy) => {
+                    namespace.put_policy(policy);
+                }
                 Err(ParseError::Invalid(errors)) => {
                     problems.extend(errors.iter().map(|error| problem(object, &error.path, error.to_string())));
                 }

@@ -2,7 +2,7 @@
 
 use ringfence_core::admission::pod;
 use ringfence_core::admission::review::{Operation, Request, Resource};
-use ringfence_core::index::{Index, Isolation, Namespace};
+use ringfence_core::index::{Index, Namespace};
 use ringfence_core::object::{Object, ObjectMeta};
 use ringfence_core::plan::Action;
 use ringfence_core::policy::parse::{self, Source};
@@ -20,6 +20,10 @@ impl Cluster {
     /// Stores what a request brings about: on an embedded cluster an allowed `/validate` that is not a dry run is taken
     /// as stored.
     pub fn store(&self, request: &Request<'_>) {
+        // What a live cluster stores, its watches say.
+        if self.live.is_some() {
+            return;
+        }
         let raw = if request.operation == Operation::Delete { request.old_object } else { request.object };
         let metadata = metadata(raw);
         // With generateName the request has no name, and what validates has one already.
@@ -27,12 +31,20 @@ impl Cluster {
             .into_iter()
             .find(|name| !name.is_empty())
             .unwrap_or_default();
-        self.change(|index| store(index, request, raw, &metadata, name));
+        self.change(|index, changed| {
+            store(index, request, raw, &metadata, name);
+            let concerned =
+                if request.resource() == Resource::Namespace { name } else { request.namespace_concerned() };
+            changed.insert(concerned.to_owned());
+        });
     }
 
     /// Carries out one action of the plan.
     pub fn apply(&self, namespace: &str, action: &Action) {
-        self.change(|index| apply(index, namespace, action));
+        self.change(|index, changed| {
+            apply(index, namespace, action);
+            changed.insert(namespace.to_owned());
+        });
     }
 }
 
@@ -46,9 +58,7 @@ fn existing<'a>(index: &'a mut Index, name: &str) -> Option<&'a mut Namespace> {
 fn store(index: &mut Index, request: &Request<'_>, raw: Option<&RawValue>, metadata: &ObjectMeta<'_>, name: &str) {
     match (request.resource(), request.operation) {
         (Resource::Namespace, Operation::Create | Operation::Update) => {
-            let namespace = index.namespace_mut(name);
-            namespace.isolation = Isolation::of(metadata);
-            namespace.terminating = metadata.is_deleting();
+            index.namespace_mut(name).put_object(metadata);
         }
         // No label of Ringfence's changes this way.
         (Resource::NamespaceSubresource, Operation::Update) => {
@@ -95,9 +105,12 @@ fn apply(index: &mut Index, namespace: &str, action: &Action) {
                 namespace.put_policy(policy);
             }
         }
-        Action::Prune(name) => namespace.remove_policy(name),
+        Action::Prune(name) => {
+            namespace.remove_policy(name);
+        }
         Action::SetIsolated(isolated) => namespace.isolation.isolated = isolated.then(|| "true".to_owned()),
         Action::EndExemption => namespace.isolation.mode = Some(Mode::Enforce.to_string()),
+        Action::Report(text) => namespace.conflict.clone_from(text),
         Action::Lift(pod) => {
             if let Some(pod) = namespace.pods.get_mut(pod) {
                 pod.held = false;

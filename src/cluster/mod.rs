@@ -1,43 +1,67 @@
 //! The state behind every decision: the index of namespaces, and what fills it.
 //!
-//! The embedded cluster is filled from manifests and changed by what is admitted ([`memory`]).
+//! An embedded cluster is filled from manifests ([`fill`]) and changed by what is admitted ([`memory`]); a live one is
+//! filled by an API server's watches ([`live`]).
 
 mod authz;
+mod changes;
 mod fill;
+pub mod live;
 mod memory;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
+use ringfence_core::admission::permission::{Answer, Use};
+use ringfence_core::admission::review::{Request, UserInfo};
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, State};
 use ringfence_core::vocabulary::EMBEDDED_CONTROLLER;
+
 use tokio::sync::Notify;
 
+use changes::Changes;
 pub use fill::fill;
+use live::Live;
 
 /// A cluster, as far as Ringfence needs to know it.
-#[derive(Debug)]
 pub struct Cluster {
     config: Config,
-    controller: String,
+    controller: OnceLock<String>,
     index: RwLock<Index>,
-    changed: Notify,
+    changes: Changes,
     synced: AtomicBool,
+    synced_told: Notify,
+    live: Option<Live>,
 }
+
+/// Why nothing is known of a namespace at this time. An error of the call, not a denial.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub(crate) String);
 
 impl Cluster {
     /// An empty embedded cluster.
     #[must_use]
     pub fn embedded(config: Config) -> Self {
-        Self {
-            config,
-            controller: EMBEDDED_CONTROLLER.to_owned(),
-            index: RwLock::default(),
-            changed: Notify::new(),
-            synced: AtomicBool::new(false),
-        }
+        Self::new(config, OnceLock::from(EMBEDDED_CONTROLLER.to_owned()), None)
+    }
+
+    /// A cluster that is known through an API server. Nothing is known of it before [`live::watch::run`] runs.
+    ///
+    /// # Errors
+    /// Where a client can't be made of the configuration.
+    pub fn live(config: Config, api: &kube::Config) -> Result<Self, kube::Error> {
+        let live = Live::new(api, config.staleness.to_std())?;
+        Ok(Self::new(config, OnceLock::new(), Some(live)))
+    }
+
+    fn new(config: Config, controller: OnceLock<String>, live: Option<Live>) -> Self {
+        let synced = AtomicBool::new(false);
+        let (changes, synced_told) = (Changes::default(), Notify::new());
+        Self { config, controller, index: RwLock::default(), changes, synced, synced_told, live }
     }
 
     /// The configuration in force.
@@ -46,16 +70,52 @@ impl Cluster {
         &self.config
     }
 
-    /// The user name of the controller.
+    /// The user name of the controller; `None` as long as the API server has not said it.
     #[must_use]
-    pub fn controller(&self) -> &str {
-        &self.controller
+    pub fn controller(&self) -> Option<&str> {
+        self.controller.get().map(String::as_str)
     }
 
-    /// A namespace, as it is now.
+    /// What makes it a live cluster, where it is one.
+    #[must_use]
+    pub fn as_live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
+    /// A namespace, as the index knows it.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
         self.read().get(name)
+    }
+
+    /// The namespace that a request concerns, as it is now: from the index, or from the API server itself where the
+    /// index is not believed, or does not hold what the decision hangs on.
+    ///
+    /// # Errors
+    /// Where neither answers.
+    pub async fn view(&self, request: &Request<'_>) -> Result<Option<Arc<Namespace>>, Unavailable> {
+        let name = request.namespace_concerned();
+        let Some(live) = &self.live else {
+            return if self.is_synced() {
+                Ok(self.namespace(name))
+            } else {
+                Err(Unavailable("the namespaces and their policies are not known yet".to_owned()))
+            };
+        };
+        let known = self.is_believed() || !request.hangs_on_namespace();
+        let namespace = if known { self.namespace(name) } else { live.read_namespace(name).await? };
+        match namespace {
+            Some(namespace) if request.hangs_on_pods(&namespace) => Ok(Some(live.with_pods(&namespace).await?)),
+            namespace => Ok(namespace),
+        }
+    }
+
+    /// Whether a user may deviate in this way.
+    pub async fn may(&self, user: &UserInfo<'_>, asked: &Use) -> Answer {
+        match &self.live {
+            Some(live) => live.may(user, asked).await,
+            None => authz::embedded(user),
+        }
     }
 
     /// Every namespace, as it is now, by name.
@@ -72,20 +132,36 @@ impl Cluster {
         Some(namespace.state(&self.config, namespace.profile(&self.config)?, now))
     }
 
-    /// Whether the index is complete and what it holds has been judged, so that it can be served from.
+    /// Whether the index has been complete once, so that requests can be answered from it.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire)
     }
 
-    /// Says that it is.
-    pub fn set_synced(&self) {
-        self.synced.store(true, Ordering::Release);
+    /// Whether the index is complete and fresh enough to decide by: an API server that is not heard any more could have
+    /// changed everything.
+    #[must_use]
+    pub fn is_believed(&self) -> bool {
+        self.is_synced() && self.live.as_ref().is_none_or(Live::is_fresh)
     }
 
-    /// Waits until something has changed since the last wait.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Says that the index is complete.
+    pub fn set_synced(&self) {
+        self.synced.store(true, Ordering::Release);
+        self.synced_told.notify_waiters();
+    }
+
+    /// Waits until the index is complete.
+    pub async fn synced(&self) {
+        let told = self.synced_told.notified();
+        if !self.is_synced() {
+            told.await;
+        }
+    }
+
+    /// Waits until namespaces have changed since the last wait, and returns their names.
+    pub async fn changed(&self) -> BTreeSet<String> {
+        self.changes.next().await
     }
 
     // A thread that panicked while it held the lock left whole objects behind: each change is one insertion.
@@ -93,10 +169,12 @@ impl Cluster {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the index. Whoever waits for a change is told when it is there to be seen.
-    fn change<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
-        let result = change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_one();
+    /// Changes the index. The change says which namespaces it has changed; whoever waits for them is told when it is
+    /// there to be seen.
+    fn change<T>(&self, change: impl FnOnce(&mut Index, &mut BTreeSet<String>) -> T) -> T {
+        let mut changed = BTreeSet::new();
+        let result = change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner), &mut changed);
+        self.changes.add(changed);
         result
     }
 }
@@ -118,14 +196,17 @@ mod tests {
         let reading = cluster.read();
         let writer = std::thread::spawn(move || {
             begun.send(()).unwrap();
-            changing.change(|index| index.namespace_mut("team-a").terminating = true);
+            changing.change(|index, changed| {
+                index.namespace_mut("team-a").terminating = true;
+                changed.insert("team-a".to_owned());
+            });
         });
         waits.recv().unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let told = tokio::time::timeout(Duration::from_millis(50), cluster.changed());
         assert!(tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(told)).is_err());
         drop(reading);
-        cluster.changed().await;
+        assert_eq!(cluster.changed().await, ["team-a".to_owned()].into());
         assert!(cluster.namespace("team-a").unwrap().terminating);
         writer.join().unwrap();
     }

@@ -23,7 +23,7 @@ use limits::Gate;
 /// What every request is handled with.
 pub struct App {
     cluster: Arc<Cluster>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     gate: Gate,
     draining: AtomicBool,
 }
@@ -33,13 +33,19 @@ impl App {
     #[must_use]
     pub fn new(cluster: Arc<Cluster>) -> Self {
         let gate = Gate::new(&cluster.config().limits);
-        Self { cluster, metrics: Metrics::default(), gate, draining: AtomicBool::new(false) }
+        Self { cluster, metrics: Arc::default(), gate, draining: AtomicBool::new(false) }
     }
 
     /// The cluster.
     #[must_use]
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// How many reviews were decided so far.

@@ -88,12 +88,12 @@ async fn review(app: &App, webhook: Webhook, request: Request) -> Result<Vec<u8>
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let place = app.gate.enter(announced)?;
     let body = read(app, body, place.body).await?;
-    let began = Instant::now();
-    if body.len() < LARGE_BODY {
-        answer(app, webhook, &body, began)
-    } else {
-        tokio::task::block_in_place(|| answer(app, webhook, &body, began))
-    }
+    answer(app, webhook, &body, Instant::now()).await
+}
+
+/// Runs what takes long for a large body where it does not keep other requests of the same thread waiting.
+fn aside<T>(body: &[u8], work: impl FnOnce() -> T) -> T {
+    if body.len() < LARGE_BODY { work() } else { tokio::task::block_in_place(work) }
 }
 
 /// The API server sends `application/json`, never compressed. What says otherwise is not inflated or guessed at.
@@ -129,12 +129,9 @@ async fn read(app: &App, body: Body, limit: usize) -> Result<axum::body::Bytes, 
     })
 }
 
-fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Result<Vec<u8>, Refusal> {
-    let request = Review::parse(body).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    if !app.cluster.is_synced() {
-        return Err(Refusal::unavailable("the namespaces and their policies are not known yet"));
-    }
-    let decision = decided(app, webhook, &request)?;
+async fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Result<Vec<u8>, Refusal> {
+    let request = aside(body, || Review::parse(body)).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let decision = decided(app, webhook, &request, body).await?;
     let rendered = response::render(&request.uid, &decision)
         .map_err(|error| Refusal::internal(format!("failed to write the response: {error}")))?;
     if webhook == Webhook::Validate && decision.allowed && !request.dry_run {
@@ -146,25 +143,29 @@ fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Result<Ve
 }
 
 /// Decides, asking for permissions as often as the decision hangs on one.
-fn decided(app: &App, webhook: Webhook, request: &Review<'_>) -> Result<Decision, Refusal> {
-    let namespace = app.cluster.namespace(request.namespace_concerned());
+async fn decided(app: &App, webhook: Webhook, request: &Review<'_>, body: &[u8]) -> Result<Decision, Refusal> {
+    let unavailable = |problem: String| Refusal::unavailable(problem);
+    let Some(controller) = app.cluster.controller() else {
+        return Err(unavailable("the API server has not said yet who the controller is".to_owned()));
+    };
+    let namespace = app.cluster.view(request).await.map_err(|problem| unavailable(problem.to_string()))?;
     let mut answers = Answers::default();
     for _ in 0..QUESTIONS {
         let context = Context {
             config: app.cluster.config(),
-            controller: app.cluster.controller(),
+            controller,
             now: Timestamp::now(),
             namespace: namespace.as_deref(),
             answers: &answers,
         };
-        match decide(webhook, request, &context) {
+        match aside(body, || decide(webhook, request, &context)) {
             Outcome::Decided(decision) => return Ok(decision),
             Outcome::Ask(asked) => {
-                let answer = app.cluster.may(&request.user_info, &asked);
+                let answer = app.cluster.may(&request.user_info, &asked).await;
                 answers.insert(asked, answer);
             }
             Outcome::Failed(Failure::BadReview(problem)) => return Err(Refusal::bad_request(problem)),
-            Outcome::Failed(Failure::Unknown(problem)) => return Err(Refusal::unavailable(problem)),
+            Outcome::Failed(Failure::Unknown(problem)) => return Err(unavailable(problem)),
         }
     }
     Err(Refusal::internal("a decision asked for more permissions than there are"))

@@ -48,7 +48,7 @@ pub(crate) fn server_with(config: &Value, manifests: &str) -> Server {
         assert_eq!(loaded.problems, []);
         assert_eq!(cluster.fill(&loaded.objects, "default"), []);
     }
-    controller::reconcile_all(&cluster, jiff::Timestamp::now());
+    controller::embedded::reconcile_all(&cluster, jiff::Timestamp::now());
     cluster.set_synced();
     serve(cluster)
 }

@@ -81,6 +81,9 @@ impl Object<'_> {
             held: self.has_gate(),
             running: !matches!(self.status.phase.as_str(), "Succeeded" | "Failed"),
             host_network: self.on_host_network(),
+            uid: self.metadata.as_ref().map(|metadata| metadata.uid.to_string()).unwrap_or_default(),
+            version: self.metadata.as_ref().map(ObjectMeta::version).unwrap_or_default(),
+            created: self.metadata.as_ref().and_then(ObjectMeta::created),
         }
     }
 }
@@ -152,10 +155,21 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
 
 /// Denies the final object where it would run before the baseline is effective.
 fn not_held(object: &Object<'_>, request: &Request<'_>, context: &Context<'_>) -> Option<Decision> {
-    if context.is_effective() {
-        return None;
-    }
     let namespace = &request.namespace;
+    let (gate, label) = (object.has_gate(), object.has_label());
+    if context.is_effective() {
+        // The controller finds held pods by their label: without it, nobody would ever lift the gate.
+        return (gate && !label).then(|| {
+            Decision::deny(
+                Reason::NotHeld,
+                format!(
+                    "a pod in namespace {namespace:?} is refused: it carries the scheduling gate {GATE} without the label \
+                     {HELD}=true, so it would never be scheduled; have other mutating webhooks leave the label alone, or \
+                     leave the gate out"
+                ),
+            )
+        });
+    }
     if context.config.pods == Pods::Reject {
         return Some(Decision::deny(
             Reason::BaselineMissing,
@@ -165,7 +179,7 @@ fn not_held(object: &Object<'_>, request: &Request<'_>, context: &Context<'_>) -
             ),
         ));
     }
-    let lacks = match (object.has_gate(), object.has_label()) {
+    let lacks = match (gate, label) {
         (true, true) => return None,
         (false, _) if object.has_node() => {
             "spec.nodeName places it on a node at once, so it can't be held; leave nodeName out, or wait until the namespace \

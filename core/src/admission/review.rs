@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Failure, Stop};
+use crate::index::Namespace;
 use crate::object::nullable;
 use crate::policy::parse;
 
@@ -215,6 +216,20 @@ impl<'a> Request<'a> {
             Resource::Namespace | Resource::NamespaceSubresource if !self.name.is_empty() => &self.name,
             _ => &self.namespace,
         }
+    }
+
+    /// Whether the decision hangs on what is known of the namespace. For a Namespace itself the review holds all that it
+    /// needs.
+    #[must_use]
+    pub fn hangs_on_namespace(&self) -> bool {
+        !matches!(self.resource(), Resource::Namespace | Resource::NamespaceSubresource | Resource::Other)
+    }
+
+    /// Whether the decision hangs on which pods run in the namespace: the policies of one that terminates may go once
+    /// none does.
+    #[must_use]
+    pub fn hangs_on_pods(&self, namespace: &Namespace) -> bool {
+        namespace.terminating && self.resource() == Resource::NetworkPolicy && self.operation == Operation::Delete
     }
 
     /// The version of the resource, checked: the fields that are judged are those of `v1`.

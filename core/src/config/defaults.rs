@@ -22,6 +22,7 @@ pub(super) fn config() -> Config {
         longest_exemption: Duration::days(90),
         profiles: profiles(),
         staleness: Duration::seconds(60),
+        lease_duration: Duration::seconds(15),
         limits: limits(),
     }
 }

@@ -100,6 +100,8 @@ pub struct Config {
     pub profiles: Profiles,
     /// How long an index that has heard nothing is believed.
     pub staleness: Duration,
+    /// How long the controller's Lease lasts where it is not renewed: for so long nobody writes when a replica is lost.
+    pub lease_duration: Duration,
     /// Limits of the server.
     pub limits: Limits,
 }

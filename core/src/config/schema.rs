@@ -27,6 +27,7 @@ pub(super) struct File {
     #[serde(deserialize_with = "nullable")]
     pub(super) profiles: BTreeMap<String, ProfileFile>,
     pub(super) staleness: Option<Duration>,
+    pub(super) lease_duration: Option<Duration>,
     #[serde(deserialize_with = "nullable")]
     pub(super) limits: LimitsFile,
 }
@@ -106,6 +107,7 @@ pub(super) fn document(config: &Config) -> Value {
         "excluded": config.excluded,
         "longestExemption": config.longest_exemption,
         "staleness": config.staleness,
+        "leaseDuration": config.lease_duration,
         "limits": config.limits,
         "profiles": profiles,
     })

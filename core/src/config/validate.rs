@@ -16,6 +16,9 @@ type Errors = Vec<FieldError>;
 /// Below this the server would close a connection while the API server still counts on it.
 const IDLE_FLOOR: SignedDuration = SignedDuration::from_secs(91);
 
+/// The shortest time in which an API server can be relied on to answer.
+const SHORTEST: SignedDuration = SignedDuration::from_secs(3);
+
 fn error(
     path: impl Into<String>,
     value: impl Into<String>,
@@ -35,6 +38,13 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
         ($($field:ident),*) => { $(if let Some(value) = file.$field { config.$field = value; })* };
     }
     take!(default_profile, default_mode, existing, pods, host_network, vendor_policies, longest_exemption, staleness);
+    take!(lease_duration);
+    for (field, value) in [("staleness", &config.staleness), ("leaseDuration", &config.lease_duration)] {
+        if value.get() < SHORTEST {
+            let problem = "so short that a slow answer of the API server would count as none";
+            errors.push(error(field, value.to_string(), problem, "set at least 3s"));
+        }
+    }
     if let Some(excluded) = file.excluded {
         for (i, name) in excluded.into_iter().enumerate() {
             if !is_dns_label(&name) {

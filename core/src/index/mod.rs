@@ -16,19 +16,28 @@ pub struct Index {
 }
 
 impl Index {
-    /// A namespace, as it is now.
+    /// A namespace, as it is now. One of which only contents are known is not there: without its labels it would be
+    /// taken for one that was never adopted, where everything is allowed.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Namespace>> {
-        self.namespaces.get(name).cloned()
+        self.namespaces.get(name).filter(|namespace| namespace.exists).cloned()
     }
 
     /// All namespaces, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Namespace>> {
-        self.namespaces.values()
+        self.namespaces.values().filter(|namespace| namespace.exists)
     }
 
     /// A namespace to change; made, without labels, where it is new.
     pub fn namespace_mut(&mut self, name: &str) -> &mut Namespace {
+        let namespace = self.contents_mut(name);
+        namespace.exists = true;
+        namespace
+    }
+
+    /// What is in a namespace, to change it, whether the namespace itself is known yet or not: watches of different
+    /// kinds run ahead of each other.
+    pub fn contents_mut(&mut self, name: &str) -> &mut Namespace {
         let entry = self.namespaces.entry(name.to_owned()).or_insert_with(|| Arc::new(Namespace::new(name)));
         Arc::make_mut(entry)
     }
@@ -36,5 +45,24 @@ impl Index {
     /// Forgets a namespace with all that is in it.
     pub fn remove_namespace(&mut self, name: &str) {
         self.namespaces.remove(name);
+    }
+
+    /// Forgets that a namespace exists, and keeps what is in it: that has watches of its own, and may belong to a new
+    /// namespace of the same name already.
+    pub fn forget_namespace(&mut self, name: &str) {
+        if let Some(namespace) = self.namespaces.get_mut(name) {
+            Arc::make_mut(namespace).forget();
+        }
+    }
+
+    /// The names under which anything is known, namespaces that are only known by their contents included.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.namespaces.keys().cloned().collect()
+    }
+
+    /// Drops what is left of namespaces that do not exist and have nothing in them.
+    pub fn sweep(&mut self) {
+        self.namespaces.retain(|_, namespace| namespace.exists || !namespace.is_empty());
     }
 }

@@ -12,7 +12,7 @@ use crate::policy::NetworkPolicy;
 use crate::policy::holes::Kind;
 use crate::policy::verdict::{Verdict, judge};
 use crate::profile::{Effect, Profile};
-use crate::vocabulary::{EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
+use crate::vocabulary::{CONFLICT, EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
 
 /// What a namespace's labels and annotations say, as they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Isolation {
 }
 
 /// What is known of a pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Whether it carries Ringfence's scheduling gate.
     pub held: bool,
@@ -74,6 +74,12 @@ pub struct Pod {
     pub running: bool,
     /// Whether it uses its node's network, where NetworkPolicy does not reach it.
     pub host_network: bool,
+    /// Its uid; empty on an embedded cluster.
+    pub uid: String,
+    /// Which write of it this is ([`ObjectMeta::version`]).
+    pub version: u64,
+    /// When it was created, where that is known.
+    pub created: Option<Timestamp>,
 }
 
 /// The state of a namespace, for reports.
@@ -123,8 +129,16 @@ impl State {
 #[derive(Clone, Debug)]
 pub struct Namespace {
     name: String,
+    /// Whether the namespace itself is known, not only what is in it.
+    pub(super) exists: bool,
+    /// Its uid; empty on an embedded cluster.
+    pub uid: String,
+    /// Which write of it this is ([`ObjectMeta::version`]).
+    pub version: u64,
     /// What its labels and annotations say.
     pub isolation: Isolation,
+    /// The annotation [`CONFLICT`], as the controller wrote it.
+    pub conflict: Option<String>,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// The pods that are known, by name.
@@ -138,7 +152,11 @@ impl Namespace {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            exists: false,
+            uid: String::new(),
+            version: 0,
             isolation: Isolation::default(),
+            conflict: None,
             terminating: false,
             pods: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -152,16 +170,68 @@ impl Namespace {
         &self.name
     }
 
-    /// Stores a policy, in place of one of the same name.
-    pub fn put_policy(&mut self, policy: NetworkPolicy) {
-        self.verdict.take();
-        self.policies.insert(policy.name.clone(), Arc::new(policy));
+    /// Takes over what an object says of the namespace itself, unless it is older than what is known. Returns whether
+    /// that changed anything but its version.
+    pub fn put_object(&mut self, metadata: &ObjectMeta<'_>) -> bool {
+        let (version, uid) = (metadata.version(), metadata.uid.as_ref());
+        if version != 0 && version < self.version {
+            return false;
+        }
+        let before = (!self.exists, self.terminating, self.conflict.clone(), std::mem::take(&mut self.isolation));
+        self.exists = true;
+        self.version = version;
+        uid.clone_into(&mut self.uid);
+        self.isolation = Isolation::of(metadata);
+        self.conflict = metadata.annotation(CONFLICT).map(str::to_owned);
+        self.terminating = metadata.is_deleting();
+        before != (false, self.terminating, self.conflict.clone(), self.isolation.clone())
     }
 
-    /// Forgets a policy.
-    pub fn remove_policy(&mut self, name: &str) {
-        self.verdict.take();
-        self.policies.remove(name);
+    pub(super) fn forget(&mut self) {
+        let name = std::mem::take(&mut self.name);
+        let nothing = Self::new(&name);
+        let (policies, pods) = (std::mem::take(&mut self.policies), std::mem::take(&mut self.pods));
+        *self = Self { pods, policies, ..nothing };
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.pods.is_empty()
+    }
+
+    /// Stores a policy, in place of one of the same name, unless it is older than that one. Returns whether anything
+    /// changed that is judged or planned by.
+    pub fn put_policy(&mut self, policy: NetworkPolicy) -> bool {
+        let known = self.policies.get(&policy.name);
+        if known.is_some_and(|known| policy.version != 0 && policy.version < known.version) {
+            return false;
+        }
+        let changed =
+            known.is_none_or(|known| NetworkPolicy { version: policy.version, ..(**known).clone() } != policy);
+        if changed {
+            self.verdict.take();
+        }
+        self.policies.insert(policy.name.clone(), Arc::new(policy));
+        changed
+    }
+
+    /// Forgets a policy. Returns whether it was there.
+    pub fn remove_policy(&mut self, name: &str) -> bool {
+        let removed = self.policies.remove(name).is_some();
+        if removed {
+            self.verdict.take();
+        }
+        removed
+    }
+
+    /// Stores a pod, unless what is known of it is newer. Returns whether anything changed.
+    pub fn put_pod(&mut self, name: &str, pod: Pod) -> bool {
+        let known = self.pods.get(name);
+        if known.is_some_and(|known| known.uid == pod.uid && pod.version < known.version) {
+            return false;
+        }
+        let changed = known.is_none_or(|known| known.held != pod.held || known.uid != pod.uid);
+        self.pods.insert(name.to_owned(), pod);
+        changed
     }
 
     /// A policy.

@@ -7,6 +7,7 @@
 
 pub mod cidr;
 pub mod coverage;
+pub mod cut;
 pub mod explain;
 pub mod holes;
 pub mod lint;
@@ -56,6 +57,8 @@ pub struct NetworkPolicy {
     pub name: String,
     /// `metadata.namespace`, where the object states one.
     pub namespace: Option<String>,
+    /// Which write of it this is ([`crate::object::ObjectMeta::version`]); 0 where it does not come from an API server.
+    pub version: u64,
     /// Whether it carries the label that marks it as Ringfence's own ([`crate::vocabulary::MANAGED_BY`]).
     pub managed: bool,
     /// `metadata.finalizers`, which delay a deletion.
@@ -66,6 +69,24 @@ pub struct NetworkPolicy {
     pub exception: Option<Exception>,
     /// What it says.
     pub spec: Spec,
+}
+
+impl NetworkPolicy {
+    /// What a stored policy that can't be read is taken for: it could open everything to every pod.
+    #[must_use]
+    pub fn opening_everything(name: String, version: u64) -> Self {
+        let everything = || Some(vec![Rule::default()]);
+        Self {
+            name,
+            namespace: None,
+            version,
+            managed: false,
+            finalizers: Vec::new(),
+            deleting: false,
+            exception: None,
+            spec: Spec { pods: Selector::default(), ingress: everything(), egress: everything() },
+        }
+    }
 }
 
 /// What a policy says (`networking.k8s.io/v1.NetworkPolicySpec`).

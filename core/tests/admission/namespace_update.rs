@@ -39,6 +39,36 @@ fn stripped_isolation_labels_are_put_back_with_a_warning(#[case] new: Value, #[c
     world().validate(&updates(&isolated(), &patched)).passes_silently("Allowed");
 }
 
+#[rstest]
+#[case::enforced("enforce", false, true, true, false)]
+#[case::warned_of("warn", false, true, true, true)]
+#[case::audited("audit", false, true, true, true)]
+#[case::still_isolated("warn", true, true, true, false)]
+#[case::by_one_who_may_use_no_mode("warn", false, true, false, false)]
+#[case::by_one_who_may_use_no_profile("warn", false, false, true, false)]
+fn a_namespace_is_un_adopted_by_stripping_both_labels_once_it_is_not_enforced_any_more(
+    #[case] mode: &str,
+    #[case] is_isolated: bool,
+    #[case] may_profile: bool,
+    #[case] may_mode: bool,
+    #[case] stays_stripped: bool,
+) {
+    let isolated = is_isolated.then_some("true");
+    let old = with_labels(&json!({ "ringfence.dev/mode": mode, "ringfence.dev/isolated": isolated }));
+    let answer = |may| if may { Answer::Allowed } else { Answer::Denied };
+    let world = world()
+        .answering(Use::Profile("none".to_owned()), answer(may_profile))
+        .answering(Use::Mode("none".to_owned()), answer(may_mode));
+    let review = updates(&old, &bare());
+    let reason = if stays_stripped { "Allowed" } else { "LabelsInjected" };
+    let reply = world.mutate(&review).passes(reason);
+    assert_eq!(reply.patch.is_none(), stays_stripped, "{reply:?}");
+    assert_eq!(world.validate(&review).allowed, may_profile && may_mode && !is_isolated);
+    // One of the two labels alone is a slip.
+    let half = namespace(TEAM, &json!({ "ringfence.dev/profile": "standard" }));
+    assert!(world.mutate(&updates(&old, &half)).passes("LabelsInjected").patch.is_some());
+}
+
 #[test]
 fn a_namespace_that_never_had_the_labels_is_not_touched() {
     let new = namespace(TEAM, &json!({ "owner": "jane" }));

@@ -69,6 +69,14 @@ fn in_a_namespace_that_is_effective_already_either_is_accepted() {
     isolated().mutate(&creates(&pod())).passes("Held");
 }
 
+/// The controller finds held pods by their label.
+#[test]
+fn a_gate_without_the_label_is_refused_also_where_the_namespace_is_effective() {
+    let mut object = held();
+    object["metadata"]["labels"] = json!({});
+    isolated().validate(&creates(&object)).refused("NotHeld", &["would never be scheduled", "leave the label alone"]);
+}
+
 #[test]
 fn an_unknown_namespace_is_taken_for_an_enforced_one() {
     world().mutate(&creates(&pod())).passes("Held");

@@ -132,7 +132,7 @@ impl ApiServer {
 
     /// Lets the controller bring a namespace to where it should be, and stores what it does.
     pub(super) fn let_the_controller_work(&mut self, namespace: &str) -> Result<Vec<Action>> {
-        let actions = controller::reconcile(self.app.cluster(), namespace, Timestamp::now()).actions;
+        let actions = controller::embedded::reconcile(self.app.cluster(), namespace, Timestamp::now());
         for action in &actions {
             match action {
                 Action::Apply(policy) => {
@@ -152,7 +152,7 @@ impl ApiServer {
                         labels.remove(HELD);
                     }
                 }
-                Action::Prune(_) | Action::EndExemption => {}
+                Action::Prune(_) | Action::EndExemption | Action::Report(_) => {}
             }
         }
         Ok(actions)

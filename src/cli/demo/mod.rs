@@ -50,7 +50,7 @@ async fn tell(args: &Args) -> Result<ExitCode> {
     let before = manifests::read("before.yaml", script::BEFORE);
     let problems = [before.problems, cluster.fill(&before.objects, "default")].concat();
     anyhow::ensure!(problems.is_empty(), "the story's own manifests have errors: {problems:?}");
-    controller::reconcile_all(&cluster, Timestamp::now());
+    controller::embedded::reconcile_all(&cluster, Timestamp::now());
     cluster.set_synced();
     let app = Arc::new(App::new(cluster.clone()));
     let address = if args.serve { args.addr } else { SocketAddr::from(([127, 0, 0, 1], 0)) };
@@ -68,10 +68,11 @@ async fn tell(args: &Args) -> Result<ExitCode> {
         std::fs::create_dir_all(&args.cert_dir)
             .and_then(|()| std::fs::write(&ca, &pair.ca))
             .with_context(|| format!("failed to write {}", ca.display()))?;
+        let mut stop = shutdown::Requests::listen().context("failed to listen for signals")?;
         script::print_curl_lines(address, &ca);
-        let controlled = tokio::spawn(controller::run(cluster));
+        let controlled = tokio::spawn(controller::embedded::run(cluster));
         tokio::select! {
-            () = shutdown::requested() => {}
+            () = stop.next() => {}
             ended = running.ended() => ended.context("the server ended")?,
             ended = controlled => anyhow::bail!("the controller ended: {ended:?}"),
         }

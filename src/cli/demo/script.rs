@@ -117,7 +117,7 @@ async fn isolate(api: &mut ApiServer, t: &mut Terminal) -> Result<()> {
             Action::Apply(_) => applied == 3 && isolated_at.is_some_and(|at| index < at),
             Action::SetIsolated(isolated) => *isolated,
             Action::Lift(_) => isolated_at.is_some_and(|at| at < index),
-            Action::Prune(_) | Action::EndExemption => false,
+            Action::Prune(_) | Action::EndExemption | Action::Report(_) => false,
         };
         t.line(right, &controller::describe(action));
     }

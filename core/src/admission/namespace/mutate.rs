@@ -2,10 +2,11 @@
 
 use super::stored_name;
 use crate::admission::patch;
+use crate::admission::permission::{NONE, Use};
 use crate::admission::review::Request;
-use crate::admission::{Context, Decided, Decision, Reason};
-use crate::object::Object;
-use crate::vocabulary::{ISOLATED, MODE, PROFILE};
+use crate::admission::{Context, Decided, Decision, Reason, Stop};
+use crate::object::{Object, ObjectMeta};
+use crate::vocabulary::{ISOLATED, MODE, Mode, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
     super::decide(request, context, create, update)
@@ -32,6 +33,10 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
 
 /// Puts back what the old object had. A namespace that never had the labels is not touched: an edit that has nothing to
 /// do with them must not cut a running application off.
+///
+/// Stripping the labels is taken at its word only where the mode is not `enforce` any more and the user may use no mode
+/// and no profile: so whoever un-adopts a namespace says it twice, and a manifest that is replaced by one without labels
+/// says it by accident never.
 fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
     let object: Object<'_> = request.new_as()?;
     let old = request.old_as::<Object<'_>>()?;
@@ -39,7 +44,7 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
         return Ok(Decision::allow(Reason::Excluded));
     }
     let old = old.into_metadata();
-    let terminating = object.metadata.as_ref().is_some_and(crate::object::ObjectMeta::is_deleting);
+    let terminating = object.metadata.as_ref().is_some_and(ObjectMeta::is_deleting);
     if terminating || context.is_controller(request) {
         return Ok(Decision::allow(Reason::Allowed));
     }
@@ -48,7 +53,7 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
         .filter(|key| object.metadata.as_ref().and_then(|metadata| metadata.label(key)).is_none())
         .filter_map(|key| Some((key, old.label(key)?.to_owned())))
         .collect();
-    if stripped.is_empty() {
+    if stripped.is_empty() || un_adopts(&old, &stripped, context)? {
         return Ok(Decision::allow(Reason::Allowed));
     }
     let mut decision = Decision::allow(Reason::LabelsInjected);
@@ -58,4 +63,13 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
     }
     decision.patch = patch::set_labels(object.metadata.as_ref(), &stripped);
     Ok(decision)
+}
+
+fn un_adopts(old: &ObjectMeta<'_>, stripped: &[(&str, String)], context: &Context<'_>) -> Result<bool, Stop> {
+    let enforced = old.label(MODE).is_none_or(|mode| mode == Mode::Enforce.as_str());
+    let both = [PROFILE, MODE].iter().all(|key| stripped.iter().any(|(other, _)| other == key));
+    if enforced || !both || old.label(ISOLATED).is_some() {
+        return Ok(false);
+    }
+    Ok(context.may(Use::Profile(NONE.to_owned()))? && context.may(Use::Mode(NONE.to_owned()))?)
 }

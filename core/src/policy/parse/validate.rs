@@ -44,6 +44,7 @@ pub(super) fn network_policy(object: wire::Object<'_>, source: Source) -> Result
         return Err(errors.found);
     }
     Ok(NetworkPolicy {
+        version: metadata.version(),
         managed: metadata.is_managed(),
         deleting: metadata.is_deleting(),
         exception: metadata.exception(),

@@ -1,0 +1,118 @@
+//! `ringfence uninstall`: what has to be undone before Ringfence goes, so that nothing waits for what never comes. The
+//! chart runs it before `helm uninstall` deletes anything.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::TryStreamExt;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use ringfence_core::vocabulary::{CONFLICT, GATE, HELD, ISOLATED, RINGFENCE};
+use serde_json::json;
+
+use super::{KubeArgs, LeaseArgs};
+use crate::controller::lease;
+use crate::telemetry;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    kube: KubeArgs,
+    #[command(flatten)]
+    lease: LeaseArgs,
+}
+
+/// How many objects are changed at one time.
+const CONCURRENT: usize = 16;
+
+/// How long controllers that still run are kept from writing: helm deletes them well before.
+const KEPT: Duration = Duration::from_secs(300);
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    telemetry::init("info");
+    super::serve::runtime()?.block_on(async {
+        let client = Client::try_from(args.kube.load().await?).context("failed to make a client for the API server")?;
+        let lease = &args.lease;
+        lease::seize(client.clone(), &lease.lease_namespace, &lease.lease_name, "ringfence-uninstall", KEPT)
+            .await
+            .context("failed to take the Lease over, so that no controller undoes what is undone here")?;
+        // Before anything that they would judge.
+        unregister(&client).await.context("failed to delete the webhook configurations")?;
+        let pods = lift(&client).await.context("failed to lift the held pods")?;
+        let namespaces = unlabel(&client).await.context("failed to remove the isolated labels")?;
+        tracing::info!(
+            pods,
+            namespaces,
+            "nothing waits for Ringfence any more; the policies it made are left as they are"
+        );
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn unregister(client: &Client) -> kube::Result<()> {
+    fn gone<T>(deleted: kube::Result<T>) -> kube::Result<()> {
+        match deleted {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            deleted => deleted.map(drop),
+        }
+    }
+    let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let validating: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let params = DeleteParams::default();
+    gone(mutating.delete(RINGFENCE, &params).await)?;
+    gone(validating.delete(RINGFENCE, &params).await)
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(RINGFENCE.to_owned()), ..PatchParams::default() }
+}
+
+/// What is gone by now needs nothing.
+fn unless_gone<T>(patched: kube::Result<T>) -> kube::Result<()> {
+    match patched {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        patched => patched.map(drop),
+    }
+}
+
+async fn lift(client: &Client) -> kube::Result<usize> {
+    let pods: Api<Pod> = Api::all(client.clone());
+    // A pod with a gate has no node, and no other way to find gates is as cheap: somebody may have taken the label off.
+    let waiting = pods.list(&ListParams::default().fields("spec.nodeName=,status.phase=Pending")).await?;
+    let gated = |pod: &Pod| {
+        let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
+        gates.is_some_and(|gates| gates.iter().any(|gate| gate.name == GATE)) || pod.labels().contains_key(HELD)
+    };
+    let held: Vec<&Pod> = waiting.items.iter().filter(|pod| gated(pod)).collect();
+    futures::stream::iter(held.iter().map(Ok))
+        .try_for_each_concurrent(CONCURRENT, |pod| async {
+            let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+            let patch = Patch::Strategic(json!({
+                "metadata": { "uid": pod.metadata.uid, "labels": { (HELD): null } },
+                "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] },
+            }));
+            unless_gone(api.patch_metadata(&pod.name_any(), &params(), &patch).await)
+        })
+        .await?;
+    Ok(held.len())
+}
+
+async fn unlabel(client: &Client) -> kube::Result<usize> {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let found = api.list(&ListParams::default()).await?;
+    let ours = |object: &PartialObjectMeta<Namespace>| {
+        object.labels().contains_key(ISOLATED) || object.annotations().contains_key(CONFLICT)
+    };
+    let labelled: Vec<_> = found.items.iter().filter(|object| ours(object)).collect();
+    let patch =
+        Patch::Merge(json!({ "metadata": { "labels": { (ISOLATED): null }, "annotations": { (CONFLICT): null } } }));
+    futures::stream::iter(labelled.iter().map(Ok))
+        .try_for_each_concurrent(CONCURRENT, |object| async {
+            unless_gone(api.patch_metadata(&object.name_any(), &params(), &patch).await)
+        })
+        .await?;
+    Ok(labelled.len())
+}

@@ -1,0 +1,115 @@
+//! A live cluster: watches fill the index ([`watch`]), and where the index is not believed ([`heard`]) the API server
+//! itself is asked ([`read`]).
+
+mod heard;
+mod read;
+mod store;
+pub mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kube::Client;
+use ringfence_core::admission::permission::{Answer, Use};
+use ringfence_core::admission::review::UserInfo;
+use tokio::sync::Semaphore;
+
+use super::authz::{self, Remembered};
+use heard::Heard;
+
+/// How many requests are answered by asking the API server at one time.
+const READS: usize = 32;
+
+/// A kind of object that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Namespaces, their metadata alone.
+    Namespaces,
+    /// NetworkPolicies.
+    NetworkPolicies,
+    /// Pods that carry the label of held pods, their metadata alone.
+    HeldPods,
+}
+
+impl Kind {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Namespaces, Self::NetworkPolicies, Self::HeldPods];
+
+    /// The word for it, as metrics and logs write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespaces => "namespaces",
+            Self::NetworkPolicies => "networkpolicies",
+            Self::HeldPods => "held_pods",
+        }
+    }
+}
+
+/// What a live cluster has that an embedded one has not.
+pub struct Live {
+    /// For everything but watches.
+    client: Client,
+    /// A client for each watch, so that what is heard on it is known to be the watch.
+    watches: [(Client, Arc<Heard>); 3],
+    staleness: Duration,
+    remembered: Remembered,
+    reads: Semaphore,
+    /// How often a watch began anew from nothing: what was read before may be gone since.
+    relists: AtomicU64,
+    /// The newest write that the watch of NetworkPolicies has delivered.
+    newest_policy: AtomicU64,
+}
+
+impl Live {
+    pub(super) fn new(config: &kube::Config, staleness: Duration) -> Result<Self, kube::Error> {
+        let watch = || heard::client(config.clone());
+        Ok(Self {
+            client: Client::try_from(config.clone())?,
+            watches: [watch()?, watch()?, watch()?],
+            staleness,
+            remembered: Remembered::default(),
+            reads: Semaphore::new(READS),
+            relists: AtomicU64::new(0),
+            newest_policy: AtomicU64::new(0),
+        })
+    }
+
+    /// The client for everything but watches.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether every watch has been heard within the time for which silence is believed.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.watches.iter().all(|(_, heard)| heard.silence() < self.staleness)
+    }
+
+    /// For how long each watch has not been heard.
+    pub fn silences(&self) -> impl Iterator<Item = (Kind, Duration)> {
+        Kind::ALL.into_iter().zip(self.watches.iter().map(|(_, heard)| heard.silence()))
+    }
+
+    pub(super) async fn may(&self, user: &UserInfo<'_>, asked: &Use) -> Answer {
+        authz::review(&self.client, &self.remembered, user, asked).await
+    }
+
+    /// How often a watch began anew from nothing.
+    #[must_use]
+    pub fn relists(&self) -> u64 {
+        self.relists.load(Ordering::Acquire)
+    }
+
+    fn watch_client(&self, kind: Kind) -> Client {
+        let [namespaces, policies, pods] = &self.watches;
+        let (client, _) = match kind {
+            Kind::Namespaces => namespaces,
+            Kind::NetworkPolicies => policies,
+            Kind::HeldPods => pods,
+        };
+        client.clone()
+    }
+}

@@ -1,0 +1,340 @@
+//! The watches that fill the index: Namespaces and held Pods by their metadata, NetworkPolicies whole.
+//!
+//! kube's watcher resumes a watch that was dropped, and lists anew where the server has forgotten where it was (410
+//! Gone). What a list brings replaces what was known in one step, so that the index is never half empty.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use futures::StreamExt;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
+use kube::api::{Api, DynamicObject, PartialObjectMeta, PostParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, ExponentialBackoff, InitialListStrategy};
+use kube::{Resource, ResourceExt};
+use ringfence_core::index::{Index, Namespace};
+use ringfence_core::vocabulary::HELD;
+use tokio::sync::Notify;
+
+use super::store::{PolicyApi, held_pod, metadata, policy};
+use super::{Kind, Live};
+use crate::cluster::Cluster;
+
+/// The first wait after an error, and the longest one, both with jitter: a restarted API server is asked again by
+/// everybody, but not at the same moment.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How a watch waits after errors.
+fn waits() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_WAIT)
+        .with_max_delay(LONGEST_WAIT)
+        .without_max_times()
+        .with_jitter()
+        .into()
+}
+
+/// Asks who this process is to the API server, until it says so: the controller is whoever it says it is.
+async fn identify(cluster: &Cluster, live: &Live) {
+    let api: Api<SelfSubjectReview> = Api::all(live.client.clone());
+    let (params, review) = (PostParams::default(), SelfSubjectReview::default());
+    let mut waits = waits();
+    loop {
+        let asked = api.create(&params, &review);
+        let problem = match tokio::time::timeout(LONGEST_WAIT, asked).await {
+            Ok(Ok(review)) => match review.status.and_then(|status| status.user_info?.username) {
+                Some(username) => {
+                    tracing::info!(?username, "the controller's identity");
+                    // It is set once, here.
+                    let _ = cluster.controller.set(username);
+                    return;
+                }
+                None => "the SelfSubjectReview names no user".to_owned(),
+            },
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        tracing::warn!(problem, "the API server does not say who this is; asking again");
+        tokio::time::sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+    }
+}
+
+/// Runs the watches. It returns only where the cluster has none.
+pub async fn run(cluster: Arc<Cluster>) {
+    let Some(live) = cluster.as_live() else { return };
+    identify(&cluster, live).await;
+    let delivered = Delivered::default();
+    let namespaces: Api<PartialObjectMeta<ApiNamespace>> = Api::all(live.watch_client(Kind::Namespaces));
+    let policies = PolicyApi::all(live.watch_client(Kind::NetworkPolicies));
+    let pods: Api<PartialObjectMeta<ApiPod>> = Api::all(live.watch_client(Kind::HeldPods));
+    tokio::join!(
+        follow(
+            &cluster,
+            &delivered,
+            Kind::Namespaces,
+            |config| watcher::watcher(namespaces.clone(), config),
+            Namespaces
+        ),
+        follow(
+            &cluster,
+            &delivered,
+            Kind::NetworkPolicies,
+            |config| watcher::watcher(policies.clone(), config),
+            Policies
+        ),
+        follow(
+            &cluster,
+            &delivered,
+            Kind::HeldPods,
+            |config| watcher::watcher(pods.clone(), config.labels(&format!("{HELD}=true"))),
+            HeldPods
+        ),
+        delivered.all(&cluster),
+    );
+}
+
+/// Which watches have delivered everything once.
+#[derive(Default)]
+struct Delivered {
+    kinds: std::sync::Mutex<BTreeSet<&'static str>>,
+    added: Notify,
+}
+
+impl Delivered {
+    fn add(&self, kind: Kind) {
+        self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(kind.as_str());
+        self.added.notify_one();
+    }
+
+    async fn all(&self, cluster: &Cluster) {
+        loop {
+            let count = self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
+            if count == Kind::ALL.len() {
+                break;
+            }
+            self.added.notified().await;
+        }
+        cluster.set_synced();
+        tracing::info!(namespaces = cluster.namespaces().len(), "every watch has delivered");
+    }
+}
+
+/// How one kind of object goes into the index. Each says which namespaces it has changed.
+trait Keep {
+    type Object;
+    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>);
+    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>);
+    /// Takes out what is not among these names of a namespace (`None`: the namespace has none of them).
+    fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, changed: &mut BTreeSet<String>);
+}
+
+async fn follow<K, S>(
+    cluster: &Cluster,
+    delivered: &Delivered,
+    kind: Kind,
+    start: impl Fn(watcher::Config) -> S,
+    keep: impl Keep<Object = K>,
+) where
+    K: Resource + Debug,
+    S: futures::Stream<Item = watcher::Result<Event<K>>>,
+{
+    let Some(live) = cluster.as_live() else { return };
+    // The server ends a watch after this time, and the client gives up on it 5 s later: half of what is believed leaves
+    // time to begin a new one.
+    let timeout = u32::try_from(live.staleness.as_secs() / 2).unwrap_or(u32::MAX).clamp(1, 290);
+    let mut strategy = InitialListStrategy::StreamingList;
+    loop {
+        let config =
+            watcher::Config { initial_list_strategy: strategy.clone(), ..watcher::Config::default().timeout(timeout) };
+        let mut events = pin!(start(config).backoff(waits()));
+        let mut listed: Option<Vec<K>> = None;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => {
+                    live.relists.fetch_add(1, Ordering::AcqRel);
+                    listed = Some(Vec::new());
+                }
+                Ok(Event::InitApply(object)) => listed.get_or_insert_default().push(object),
+                Ok(Event::InitDone) => {
+                    replace(cluster, live, &keep, &listed.take().unwrap_or_default());
+                    delivered.add(kind);
+                }
+                Ok(Event::Apply(object)) => cluster.change(|index, changed| keep.put(live, index, &object, changed)),
+                Ok(Event::Delete(object)) => {
+                    cluster.change(|index, changed| keep.remove(live, index, &object, changed));
+                }
+                Err(error) if strategy == InitialListStrategy::StreamingList && has_no_streaming_lists(&error) => {
+                    tracing::info!(watch = kind.as_str(), "the API server has no streaming lists; listing in pages");
+                    strategy = InitialListStrategy::ListWatch;
+                    break;
+                }
+                Err(error) => tracing::warn!(watch = kind.as_str(), %error, "a watch failed; trying again"),
+            }
+        }
+    }
+}
+
+/// An API server without the feature `WatchList` refuses the parameter as invalid.
+fn has_no_streaming_lists(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
+}
+
+fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object = K>, objects: &[K]) {
+    let mut names: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for object in objects {
+        let metadata = object.meta();
+        let name = metadata.name.clone().unwrap_or_default();
+        let namespace = metadata.namespace.clone().unwrap_or_else(|| name.clone());
+        names.entry(namespace).or_default().insert(name);
+    }
+    cluster.change(|index, changed| {
+        keep.retain(index, &names, changed);
+        for object in objects {
+            keep.put(live, index, object, changed);
+        }
+        index.sweep();
+    });
+}
+
+fn note(changed: &mut BTreeSet<String>, namespace: &str, really: bool) {
+    if really {
+        changed.insert(namespace.to_owned());
+    }
+}
+
+struct Namespaces;
+
+impl Keep for Namespaces {
+    type Object = PartialObjectMeta<ApiNamespace>;
+
+    fn put(&self, _: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+        let name = object.name_any();
+        let namespace = index.contents_mut(&name);
+        // A namespace of the same name and another uid is another one; what is in it has watches of its own.
+        let differs = metadata(&object.metadata, |metadata| namespace.put_object(metadata));
+        note(changed, &name, differs);
+    }
+
+    fn remove(&self, _: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+        let name = object.name_any();
+        index.forget_namespace(&name);
+        index.sweep();
+        note(changed, &name, true);
+    }
+
+    fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, changed: &mut BTreeSet<String>) {
+        for name in index.names().into_iter().filter(|name| !names.contains_key(name)) {
+            note(changed, &name, index.get(&name).is_some());
+            index.forget_namespace(&name);
+        }
+    }
+}
+
+struct Policies;
+
+impl Keep for Policies {
+    type Object = DynamicObject;
+
+    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+        let namespace = object.namespace().unwrap_or_default();
+        let policy = policy(object);
+        live.newest_policy.fetch_max(policy.version, Ordering::AcqRel);
+        let differs = index.contents_mut(&namespace).put_policy(policy);
+        note(changed, &namespace, differs);
+    }
+
+    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+        let namespace = object.namespace().unwrap_or_default();
+        live.newest_policy.fetch_max(policy(object).version, Ordering::AcqRel);
+        let removed = index.contents_mut(&namespace).remove_policy(&object.name_any());
+        note(changed, &namespace, removed);
+    }
+
+    fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, changed: &mut BTreeSet<String>) {
+        for name in index.names() {
+            let namespace = index.contents_mut(&name);
+            let gone: Vec<String> = namespace
+                .policies()
+                .map(|policy| policy.name.clone())
+                .filter(|policy| !names.get(&name).is_some_and(|there| there.contains(policy)))
+                .collect();
+            note(changed, &name, !gone.is_empty());
+            for policy in gone {
+                namespace.remove_policy(&policy);
+            }
+        }
+    }
+}
+
+struct HeldPods;
+
+impl Keep for HeldPods {
+    type Object = PartialObjectMeta<ApiPod>;
+
+    fn put(&self, _: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+        let namespace = object.namespace().unwrap_or_default();
+        let differs = index.contents_mut(&namespace).put_pod(&object.name_any(), held_pod(&object.metadata));
+        note(changed, &namespace, differs);
+    }
+
+    // A pod that is held no more takes nothing with it: nobody has to be told.
+    fn remove(&self, _: &Live, index: &mut Index, object: &Self::Object, _: &mut BTreeSet<String>) {
+        let namespace = index.contents_mut(&object.namespace().unwrap_or_default());
+        let uid = object.uid().unwrap_or_default();
+        namespace.pods.retain(|name, pod| *name != object.name_any() || pod.uid != uid);
+    }
+
+    fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, _: &mut BTreeSet<String>) {
+        for name in index.names() {
+            let namespace: &mut Namespace = index.contents_mut(&name);
+            namespace.pods.retain(|pod, _| names.get(&name).is_some_and(|there| there.contains(pod)));
+        }
+    }
+}
+
+impl Cluster {
+    /// Takes over a policy that was just written, before the watch delivers it, so that what follows from it need not
+    /// wait. `relists` is what [`Live::relists`] was before the write.
+    pub fn written_policy(&self, object: &DynamicObject, relists: u64) {
+        let Some(live) = self.as_live() else { return };
+        let Some(namespace) = object.metadata.namespace.as_deref() else { return };
+        let policy = policy(object);
+        self.change(|index, _| {
+            // What the watch has been past already, it has delivered; it may have been deleted since.
+            let is_ahead = policy.version > live.newest_policy.load(Ordering::Acquire);
+            if is_ahead && live.relists() == relists && index.get(namespace).is_some() {
+                index.contents_mut(namespace).put_policy(policy);
+            }
+        });
+    }
+
+    /// Takes over a namespace that was just written.
+    pub fn written_namespace(&self, object: &PartialObjectMeta<ApiNamespace>) {
+        let name = object.name_any();
+        self.change(|index, _| {
+            // One that is gone by now, or another one of the same name, is not brought back.
+            let same = index.get(&name).is_some_and(|known| Some(&known.uid) == object.metadata.uid.as_ref());
+            if same {
+                metadata(&object.metadata, |metadata| index.contents_mut(&name).put_object(metadata));
+            }
+        });
+    }
+
+    /// Takes over that a pod was just lifted.
+    pub fn written_pod(&self, object: &PartialObjectMeta<ApiPod>) {
+        let pod = ringfence_core::index::Pod { held: false, ..held_pod(&object.metadata) };
+        self.change(|index, _| {
+            let namespace = index.contents_mut(&object.namespace().unwrap_or_default());
+            if namespace.pods.contains_key(&object.name_any()) {
+                namespace.put_pod(&object.name_any(), pod);
+            }
+        });
+    }
+}

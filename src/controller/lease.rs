@@ -1,0 +1,236 @@
+//! Which replica writes: the holder of a Lease (`coordination.k8s.io/v1`). The webhook never depends on it.
+//!
+//! The clocks of replicas are not compared. A replica counts from when it last saw the Lease change, and takes it over
+//! once that is longer ago than the Lease lasts; the holder counts from before it asked for its last renewal, and stops
+//! well before that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Client;
+use kube::api::{Api, PostParams};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Until when this replica leads, as whoever writes sees it.
+#[derive(Clone, Debug)]
+pub struct Leadership(watch::Receiver<Option<Instant>>);
+
+impl Leadership {
+    /// For how long this replica leads for certain; `None` where it does not.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        self.0.borrow().and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    /// Waits until leadership is gained, prolonged or lost.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody renews any more: it stays as it is until it ends.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Where the Lease is, and who asks for it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What this replica writes as its holder: no two replicas may write the same.
+    pub identity: String,
+    /// How long a Lease lasts that is not renewed.
+    pub duration: Duration,
+}
+
+/// Asks for the Lease and renews it, until it is dropped.
+pub struct Elector {
+    api: Api<Lease>,
+    candidate: Candidate,
+    /// The Lease as it was seen last, and when it was first seen like that.
+    seen: Option<(Lease, Instant)>,
+    leads: Arc<watch::Sender<Option<Instant>>>,
+}
+
+impl Candidate {
+    /// Between two attempts.
+    fn interval(&self) -> Duration {
+        self.duration / 8
+    }
+
+    /// For how long after a renewal was asked for the holder goes on: a third is left for what is on its way.
+    fn trusted(&self) -> Duration {
+        self.duration * 2 / 3
+    }
+}
+
+impl Elector {
+    /// Nothing is asked for before [`Self::run`].
+    #[must_use]
+    pub fn new(client: Client, candidate: Candidate) -> (Self, Leadership) {
+        let (leads, leadership) = watch::channel(None);
+        let api = Api::namespaced(client, &candidate.namespace);
+        (Self { api, candidate, seen: None, leads: Arc::new(leads) }, Leadership(leadership))
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(&mut self) {
+        loop {
+            let attempt = tokio::time::timeout(self.candidate.trusted() / 2, self.attempt());
+            let problem = match attempt.await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("no answer".to_owned()),
+            };
+            if let Some(problem) = problem {
+                tracing::warn!(problem, lease = self.candidate.name, "the Lease could not be had or renewed");
+            }
+            self.expire();
+            tokio::time::sleep(self.candidate.interval()).await;
+        }
+    }
+
+    /// Gives the Lease back, so that the next replica need not wait for its end.
+    ///
+    /// # Errors
+    /// Where the API server can't be reached or refuses; the Lease then ends by itself.
+    pub async fn release(&mut self) -> kube::Result<()> {
+        let led = self.leads.send_replace(None);
+        let Some((lease, _)) = self.seen.take().filter(|_| led.is_some()) else { return Ok(()) };
+        let mut lease = lease;
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_deref() != Some(&self.candidate.identity) {
+            return Ok(());
+        }
+        spec.holder_identity = None;
+        spec.lease_duration_seconds = Some(1);
+        self.api.replace(&self.candidate.name, &PostParams::default(), &lease).await?;
+        tracing::info!(lease = self.candidate.name, "released the Lease");
+        Ok(())
+    }
+
+    fn expire(&self) {
+        self.leads.send_if_modified(|until| {
+            let over = until.is_some_and(|until| until <= Instant::now());
+            if over {
+                *until = None;
+                tracing::warn!(lease = self.candidate.name, "the Lease was not renewed in time: another may lead");
+            }
+            over
+        });
+    }
+
+    async fn attempt(&mut self) -> kube::Result<()> {
+        let asked = Instant::now();
+        let identity = self.candidate.identity.clone();
+        let ours =
+            |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == Some(&identity);
+        // The holder renews what it wrote last; who else wrote meanwhile makes that fail.
+        if let Some((lease, _)) = self.seen.clone()
+            && self.leads.borrow().is_some()
+            && ours(&lease)
+        {
+            match self.write(&lease, asked).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                written => return written,
+            }
+        }
+        let Some(lease) = self.api.get_opt(&self.candidate.name).await? else {
+            let lease = Lease { metadata: self.metadata(), spec: None };
+            return self.write(&lease, asked).await;
+        };
+        self.see(&lease, asked);
+        let since = self.seen.as_ref().map_or(asked, |(_, since)| *since);
+        let held = lease.spec.as_ref().is_some_and(|spec| {
+            let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            let lasts = seconds.map_or(self.candidate.duration, Duration::from_secs);
+            spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty() && since.elapsed() < lasts)
+        });
+        if !held || ours(&lease) {
+            return self.write(&lease, asked).await;
+        }
+        // Somebody else holds it.
+        self.leads.send_if_modified(|until| until.take().is_some());
+        Ok(())
+    }
+
+    fn metadata(&self) -> ObjectMeta {
+        ObjectMeta { name: Some(self.candidate.name.clone()), ..ObjectMeta::default() }
+    }
+
+    fn see(&mut self, lease: &Lease, now: Instant) {
+        let same = self.seen.as_ref().is_some_and(|(seen, _)| {
+            seen.metadata.resource_version == lease.metadata.resource_version && seen.metadata.uid == lease.metadata.uid
+        });
+        if !same {
+            self.seen = Some((lease.clone(), now));
+        }
+    }
+
+    /// Writes this replica's claim over the Lease as it was read: the API server refuses it where it has changed since.
+    async fn write(&mut self, over: &Lease, asked: Instant) -> kube::Result<()> {
+        let identity = &self.candidate.identity;
+        let before = over.spec.clone().unwrap_or_default();
+        let is_renewal = before.holder_identity.as_ref() == Some(identity);
+        let now = MicroTime(k8s_openapi::jiff::Timestamp::now());
+        let transitions = before.lease_transitions.unwrap_or_default();
+        let mut lease = over.clone();
+        lease.spec = Some(LeaseSpec {
+            holder_identity: Some(identity.clone()),
+            lease_duration_seconds: i32::try_from(self.candidate.duration.as_secs().max(1)).ok(),
+            acquire_time: before.acquire_time.filter(|_| is_renewal).or_else(|| Some(now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(if is_renewal { transitions } else { transitions.saturating_add(1) }),
+            ..before
+        });
+        let params = PostParams::default();
+        let written = if over.metadata.resource_version.is_none() {
+            self.api.create(&params, &lease).await?
+        } else {
+            self.api.replace(&self.candidate.name, &params, &lease).await?
+        };
+        self.seen = Some((written, asked));
+        let until = asked + self.candidate.trusted();
+        if self.leads.send_replace(Some(until)).is_none() {
+            tracing::info!(lease = self.candidate.name, ?identity, "this replica leads");
+        }
+        Ok(())
+    }
+}
+
+/// Takes a Lease from whoever holds it, for a time in which nobody else is to write, and waits until the holder has
+/// certainly noticed.
+///
+/// # Errors
+/// Where the API server can't be reached or refuses.
+pub async fn seize(client: Client, namespace: &str, name: &str, holder: &str, kept: Duration) -> kube::Result<()> {
+    // Each refusal is a renewal that came in between.
+    const ATTEMPTS: usize = 20;
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    for attempt in 1..=ATTEMPTS {
+        let Some(mut lease) = api.get_opt(name).await? else { return Ok(()) };
+        let spec = lease.spec.get_or_insert_default();
+        let held = spec.holder_identity.as_deref().is_some_and(|other| !other.is_empty() && other != holder);
+        let lasts = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
+        let now = MicroTime(k8s_openapi::jiff::Timestamp::now());
+        spec.holder_identity = Some(holder.to_owned());
+        spec.lease_duration_seconds = i32::try_from(kept.as_secs()).ok();
+        spec.acquire_time = Some(now.clone());
+        spec.renew_time = Some(now);
+        match api.replace(name, &PostParams::default(), &lease).await {
+            Err(kube::Error::Api(status)) if status.code == 409 && attempt < ATTEMPTS => {}
+            Err(error) => return Err(error),
+            Ok(_) => {
+                if held {
+                    tokio::time::sleep(Duration::from_secs(lasts)).await;
+                }
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What the controller writes to the API server. Every write is idempotent, so that two controllers that overlap for a
+//! moment do no harm, and says what it was concluded from: a namespace that has changed since is not labelled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
+use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
+use kube::Client;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use ringfence_core::index::Namespace;
+use ringfence_core::plan::Action;
+use ringfence_core::vocabulary::{CONFLICT, GATE, HELD, ISOLATED, MODE, Mode, RINGFENCE};
+use serde_json::json;
+
+use super::lease::Leadership;
+use crate::cluster::Cluster;
+
+/// How many writes of one namespace run at one time.
+const CONCURRENT: usize = 8;
+
+/// How long a write may take. A write that outlives the lease could meet those of the next leader.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why an action was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// The API server refused it, or could not be reached.
+    #[error("{what}: {source}")]
+    Refused {
+        what: String,
+        #[source]
+        source: kube::Error,
+    },
+    /// No answer.
+    #[error("{0}: no answer within {seconds} s", seconds = DEADLINE.as_secs())]
+    Silence(String),
+    /// Another replica leads.
+    #[error("this replica does not lead any more")]
+    NotLeading,
+    /// What is known may be out of date.
+    #[error("the API server has not been heard for too long to conclude anything")]
+    Stale,
+}
+
+impl WriteError {
+    /// Whether what was to be written to has changed or gone since it was planned: the watch brings the news, and the
+    /// next plan is made of it.
+    pub(super) fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Refused { source: kube::Error::Api(status), .. } if matches!(status.code, 404 | 409))
+            || matches!(self, Self::Refused { source: kube::Error::Api(status), .. } if status.reason == "Forbidden"
+                && status.message.contains("being terminated"))
+    }
+}
+
+/// Carries out actions on a live cluster.
+pub(super) struct Writer {
+    cluster: Arc<Cluster>,
+    client: Client,
+    leadership: Leadership,
+}
+
+impl Writer {
+    pub(super) fn new(cluster: Arc<Cluster>, client: Client, leadership: Leadership) -> Self {
+        Self { cluster, client, leadership }
+    }
+
+    /// Carries out actions of one kind, which do not depend on one another.
+    pub(super) async fn all(&self, namespace: &Namespace, actions: &[Action]) -> Result<(), WriteError> {
+        futures::stream::iter(actions.iter().map(Ok))
+            .try_for_each_concurrent(CONCURRENT, |action| self.one(namespace, action))
+            .await
+    }
+
+    async fn one(&self, namespace: &Namespace, action: &Action) -> Result<(), WriteError> {
+        match action {
+            Action::Apply(policy) => self.apply(namespace, policy).await,
+            Action::Prune(name) => self.prune(namespace, name).await,
+            Action::SetIsolated(isolated) => self.set_isolated(namespace, *isolated).await,
+            Action::EndExemption => {
+                let labels = json!({ (MODE): Mode::Enforce });
+                self.patch(namespace, true, json!({ "labels": labels }), "ending the exemption").await
+            }
+            Action::Report(text) => {
+                let text = text.as_deref().map(ringfence_core::admission::warnings::cut);
+                let annotations = json!({ (CONFLICT): text });
+                self.patch(namespace, false, json!({ "annotations": annotations }), "reporting what is in the way")
+                    .await
+            }
+            Action::Lift(pod) => self.lift(namespace, pod).await,
+        }
+    }
+
+    /// Runs a write if this replica leads, for no longer than it does.
+    async fn bounded<T>(
+        &self,
+        what: impl FnOnce() -> String,
+        write: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, WriteError> {
+        let Some(left) = self.leadership.left() else { return Err(WriteError::NotLeading) };
+        match tokio::time::timeout(DEADLINE.min(left), write).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) => Err(WriteError::Refused { what: what(), source }),
+            Err(_) => Err(WriteError::Silence(what())),
+        }
+    }
+
+    async fn apply(&self, namespace: &Namespace, policy: &ApiPolicy) -> Result<(), WriteError> {
+        let name = policy.metadata.name.as_deref().unwrap_or_default();
+        // What is Ringfence's own is restored whoever has changed it. What is not known to be there is not forced: had
+        // somebody created it meanwhile, it would be theirs.
+        let restores = namespace.policy(name).is_some_and(|present| present.managed);
+        let params = PatchParams { force: restores, ..PatchParams::apply(RINGFENCE) };
+        let resource = ApiResource::erase::<ApiPolicy>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace.name(), &resource);
+        let relists = self.cluster.as_live().map_or(0, crate::cluster::live::Live::relists);
+        let what = || format!("applying NetworkPolicy {name}");
+        let patch = Patch::Apply(policy);
+        let written = self.bounded(what, api.patch(name, &params, &patch)).await?;
+        self.cluster.written_policy(&written, relists);
+        Ok(())
+    }
+
+    async fn prune(&self, namespace: &Namespace, name: &str) -> Result<(), WriteError> {
+        let api: Api<ApiPolicy> = Api::namespaced(self.client.clone(), namespace.name());
+        // Only the object that was seen to be managed and not in the profile.
+        let version = namespace.policy(name).map(|policy| policy.version).filter(|version| *version != 0);
+        let preconditions =
+            version.map(|version| Preconditions { resource_version: Some(version.to_string()), uid: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        self.bounded(|| format!("pruning NetworkPolicy {name}"), api.delete(name, &params)).await?;
+        Ok(())
+    }
+
+    async fn set_isolated(&self, namespace: &Namespace, isolated: bool) -> Result<(), WriteError> {
+        // Losing it waits for nothing; gaining it must be concluded from the namespace as it is now, and from policies
+        // that the API server has confirmed not long ago.
+        if isolated && !self.cluster.is_believed() {
+            return Err(WriteError::Stale);
+        }
+        let labels = json!({ (ISOLATED): isolated.then_some("true") });
+        let what = if isolated { "setting isolated" } else { "dropping isolated" };
+        self.patch(namespace, isolated, json!({ "labels": labels }), what).await
+    }
+
+    async fn patch(
+        &self,
+        namespace: &Namespace,
+        unchanged: bool,
+        mut metadata: serde_json::Value,
+        what: &str,
+    ) -> Result<(), WriteError> {
+        // Another namespace of the same name is not meant.
+        metadata["uid"] = json!(namespace.uid);
+        if unchanged {
+            metadata["resourceVersion"] = json!(namespace.version.to_string());
+        }
+        let api: Api<ApiNamespace> = Api::all(self.client.clone());
+        let patch = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+        let params = PatchParams { field_manager: Some(RINGFENCE.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(&patch);
+        let write = api.patch_metadata(namespace.name(), &params, &patch);
+        let written = self.bounded(|| what.to_owned(), write).await?;
+        self.cluster.written_namespace(&written);
+        Ok(())
+    }
+
+    /// Takes the gate and the label off a pod, and leaves gates of others.
+    async fn lift(&self, namespace: &Namespace, pod: &str) -> Result<(), WriteError> {
+        let Some(known) = namespace.pods.get(pod) else { return Ok(()) };
+        let api: Api<ApiPod> = Api::namespaced(self.client.clone(), namespace.name());
+        let patch = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "uid": known.uid, "labels": { (HELD): null } },
+            "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] },
+        });
+        let params = PatchParams { field_manager: Some(RINGFENCE.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Strategic(&patch);
+        let write = api.patch_metadata(pod, &params, &patch);
+        match self.bounded(|| format!("lifting Pod {pod}"), write).await {
+            Ok(written) => self.cluster.written_pod(&written),
+            // Gone, or another pod of the same name: there is nothing left to lift.
+            Err(error) if error.is_overtaken() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Actions in groups that may run at one time, in order: what isolates is written before what allows is taken away, and
+/// pods are lifted last.
+pub(super) fn groups(actions: &[Action]) -> impl Iterator<Item = &[Action]> {
+    actions.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b))
+}
