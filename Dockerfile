@@ -7,6 +7,7 @@ COPY Cargo.toml Cargo.lock clippy.toml ./
 COPY core core
 COPY src src
 COPY benches benches
+COPY tests tests
 RUN cargo build --release --locked --bin ringfence
 
 FROM scratch
@@ -15,4 +16,4 @@ COPY --from=build /src/target/release/ringfence /ringfence
 USER 65532:65532
 EXPOSE 8443 8080
 ENTRYPOINT ["/ringfence"]
-CMD ["serve", "--addr", "0.0.0.0:8443", "--admin-addr", "0.0.0.0:8080", "--cert-dir", "/certs", "--manifests", "/manifests"]
+CMD ["serve", "--addr", "0.0.0.0:8443", "--admin-addr", "0.0.0.0:8080", "--cert-dir", "/etc/ringfence/tls"]

@@ -12,7 +12,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
 
 use crate::config::Config;
 use crate::index::Namespace;
-use crate::vocabulary::Mode;
+use crate::vocabulary::{CONFLICT, Mode};
 
 /// How long before the end of an exemption or exception it is announced.
 pub const NOTICE: SignedDuration = SignedDuration::from_hours(24);
@@ -75,7 +75,7 @@ impl fmt::Display for Conflict {
 }
 
 /// Plans for a namespace. The policies that were given up on, because somebody changes them back whenever they are
-/// restored, are left as they are.
+/// restored, are left as they are; so is what is written down on the namespace, where [`CONFLICT`] is among them.
 #[must_use]
 pub fn plan(namespace: &Namespace, config: &Config, now: Timestamp, given_up: &BTreeSet<String>) -> Plan {
     let mut plan = Plan::default();
@@ -93,7 +93,7 @@ pub fn plan(namespace: &Namespace, config: &Config, now: Timestamp, given_up: &B
             plan.actions.push(Action::SetIsolated(false));
         }
         plan.actions.extend(lifts(namespace));
-        plan.actions.extend(report(namespace, &[]));
+        plan.actions.extend(report(namespace, &[], given_up));
         return plan;
     };
     let effective = namespace.is_effective(profile, now);
@@ -134,7 +134,7 @@ pub fn plan(namespace: &Namespace, config: &Config, now: Timestamp, given_up: &B
         }
         let shortfalls = if effective { Vec::new() } else { profile.shortfalls(namespace.verdict()) };
         let conflicts = plan.conflicts.iter().map(|(name, conflict)| format!("NetworkPolicy {name} {conflict}"));
-        plan.actions.extend(report(namespace, &conflicts.chain(shortfalls).collect::<Vec<_>>()));
+        plan.actions.extend(report(namespace, &conflicts.chain(shortfalls).collect::<Vec<_>>(), given_up));
     }
     plan
 }
@@ -163,9 +163,9 @@ fn endings(plan: &mut Plan, namespace: &Namespace, now: Timestamp) {
 
 /// What the namespace's annotation should say, where it says something else. What keeps the baseline from being
 /// effective need not be a conflict: a tenant's policy may have been there before the namespace was adopted.
-fn report(namespace: &Namespace, obstacles: &[String]) -> Option<Action> {
+fn report(namespace: &Namespace, obstacles: &[String], given_up: &BTreeSet<String>) -> Option<Action> {
     let text = (!obstacles.is_empty()).then(|| obstacles.join("; "));
-    (namespace.conflict != text).then_some(Action::Report(text))
+    (namespace.conflict != text && !given_up.contains(CONFLICT)).then_some(Action::Report(text))
 }
 
 fn lifts(namespace: &Namespace) -> impl Iterator<Item = Action> {

@@ -337,6 +337,19 @@ fn what_somebody_changes_back_again_and_again_is_given_up_on_and_reported_until_
 }
 
 #[test]
+fn what_somebody_keeps_taking_off_the_namespace_is_not_written_down_again_and_again() {
+    let start = enforced().with(&policy("wide", false, &allow_all()));
+    let (mut namespace, _) = start.settled(&config());
+    namespace.conflict = None;
+    let planned = |given_up: &[&str]| {
+        let given_up = given_up.iter().map(|name| (*name).to_owned()).collect();
+        plan(&namespace, &config(), now(), &given_up).actions
+    };
+    assert!(matches!(planned(&[]).as_slice(), [Action::Report(Some(_))]));
+    assert_eq!(planned(&["ringfence.dev/conflict"]), []);
+}
+
+#[test]
 fn what_ends_is_announced_a_day_before_and_looked_at_again_when_it_ends() {
     let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
     let exempt = |until| enforced().exempt(Some(until)).planned(&config());

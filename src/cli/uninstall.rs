@@ -31,6 +31,9 @@ const CONCURRENT: usize = 16;
 /// How long controllers that still run are kept from writing: helm deletes them well before.
 const KEPT: Duration = Duration::from_secs(300);
 
+/// How long API servers may go on asking webhooks that are gone: the timeout of a call, and the time to learn of it.
+const SETTLING: Duration = Duration::from_secs(8);
+
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     telemetry::init("info");
     super::serve::runtime()?.block_on(async {
@@ -41,8 +44,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             .context("failed to take the Lease over, so that no controller undoes what is undone here")?;
         // Before anything that they would judge.
         unregister(&client).await.context("failed to delete the webhook configurations")?;
-        let pods = lift(&client).await.context("failed to lift the held pods")?;
+        let mut pods = lift(&client).await.context("failed to lift the held pods")?;
         let namespaces = unlabel(&client).await.context("failed to remove the isolated labels")?;
+        // Until every API server has learnt that the webhooks are gone, and what it had asked them is answered, pods are
+        // still created with the gate.
+        tokio::time::sleep(SETTLING).await;
+        pods += lift(&client).await.context("failed to lift the pods that were held meanwhile")?;
         tracing::info!(
             pods,
             namespaces,

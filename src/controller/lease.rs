@@ -99,16 +99,25 @@ impl Elector {
     /// # Errors
     /// Where the API server can't be reached or refuses; the Lease then ends by itself.
     pub async fn release(&mut self) -> kube::Result<()> {
+        // A renewal that was on its way when the replica was asked to end may have come first.
+        const ATTEMPTS: usize = 3;
         let led = self.leads.send_replace(None);
-        let Some((lease, _)) = self.seen.take().filter(|_| led.is_some()) else { return Ok(()) };
-        let mut lease = lease;
-        let spec = lease.spec.get_or_insert_default();
-        if spec.holder_identity.as_deref() != Some(&self.candidate.identity) {
-            return Ok(());
+        let Some((mut lease, _)) = self.seen.take().filter(|_| led.is_some()) else { return Ok(()) };
+        for attempt in 1..=ATTEMPTS {
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_deref() != Some(&self.candidate.identity) {
+                return Ok(());
+            }
+            spec.holder_identity = None;
+            spec.lease_duration_seconds = Some(1);
+            match self.api.replace(&self.candidate.name, &PostParams::default(), &lease).await {
+                Ok(_) => break,
+                Err(kube::Error::Api(status)) if status.code == 409 && attempt < ATTEMPTS => {}
+                Err(error) => return Err(error),
+            }
+            let Some(now) = self.api.get_opt(&self.candidate.name).await? else { return Ok(()) };
+            lease = now;
         }
-        spec.holder_identity = None;
-        spec.lease_duration_seconds = Some(1);
-        self.api.replace(&self.candidate.name, &PostParams::default(), &lease).await?;
         tracing::info!(lease = self.candidate.name, "released the Lease");
         Ok(())
     }
@@ -140,22 +149,30 @@ impl Elector {
             }
         }
         let Some(lease) = self.api.get_opt(&self.candidate.name).await? else {
+            // Somebody deleted it. Whoever holds it does not know yet, writes on, and will make it anew.
+            if self.seen.as_ref().is_some_and(|(lease, since)| !ours(lease) && self.is_held(lease, *since)) {
+                return Ok(());
+            }
             let lease = Lease { metadata: self.metadata(), spec: None };
             return self.write(&lease, asked).await;
         };
         self.see(&lease, asked);
         let since = self.seen.as_ref().map_or(asked, |(_, since)| *since);
-        let held = lease.spec.as_ref().is_some_and(|spec| {
-            let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-            let lasts = seconds.map_or(self.candidate.duration, Duration::from_secs);
-            spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty() && since.elapsed() < lasts)
-        });
-        if !held || ours(&lease) {
+        if !self.is_held(&lease, since) || ours(&lease) {
             return self.write(&lease, asked).await;
         }
         // Somebody else holds it.
         self.leads.send_if_modified(|until| until.take().is_some());
         Ok(())
+    }
+
+    /// Whether somebody holds a Lease that was first seen as it is at this time.
+    fn is_held(&self, lease: &Lease, since: Instant) -> bool {
+        lease.spec.as_ref().is_some_and(|spec| {
+            let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            let lasts = seconds.map_or(self.candidate.duration, Duration::from_secs);
+            spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty() && since.elapsed() < lasts)
+        })
     }
 
     fn metadata(&self) -> ObjectMeta {

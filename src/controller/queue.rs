@@ -1,7 +1,7 @@
 //! The queue of a live cluster: which namespace is reconciled when. One reconcile per namespace at a time; what changes
 //! meanwhile is looked at afterwards.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use kube::runtime::scheduler::{ScheduleRequest, scheduler};
 use ringfence_core::config::Config;
 use ringfence_core::index::Namespace;
 use ringfence_core::plan::{Action, Notice, plan};
-use ringfence_core::vocabulary::Mode;
+use ringfence_core::vocabulary::{CONFLICT, Mode};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -32,11 +32,17 @@ const WORKERS: usize = 16;
 const ALARM_TICK: Duration = Duration::from_secs(10);
 const HELD_FOR_LONG: SignedDuration = SignedDuration::from_secs(60);
 
+/// From this wait on a refusal is no accident any more, and the namespace says what is in the way.
+const REPORTED: Duration = Duration::from_secs(2);
+
 /// How many pods of one namespace are named in Events: hundreds that wait for the same are told of by a few.
 const NAMED: usize = 5;
 
 /// Events that wait to be published. What does not fit is lost, and is in the log.
 const EVENTS: usize = 1024;
+
+/// How long an Event waits at most for namespaces that are being reconciled: none is isolated later because of it.
+const EVENTS_WAIT: Duration = Duration::from_millis(500);
 
 /// Something to tell people.
 enum Tell {
@@ -54,6 +60,8 @@ struct Controller {
     standings: Mutex<HashMap<String, Standing>>,
     /// Endings that were announced, and pods that were named, by the uid of what they belong to.
     told: Mutex<HashSet<(String, String)>>,
+    /// Whether any namespace is being reconciled.
+    busy: tokio::sync::watch::Sender<bool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,6 +73,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub async fn run(cluster: Arc<Cluster>, mut leadership: Leadership, metrics: Arc<Metrics>, instance: &str) {
     let Some(live) = cluster.as_live() else { return };
     let (tell, told) = tokio::sync::mpsc::channel(EVENTS);
+    let (busy, is_busy) = tokio::sync::watch::channel(false);
     let events = Events::new(live.client().clone(), instance);
     let controller = Arc::new(Controller {
         cluster: cluster.clone(),
@@ -73,14 +82,22 @@ pub async fn run(cluster: Arc<Cluster>, mut leadership: Leadership, metrics: Arc
         metrics,
         standings: Mutex::default(),
         told: Mutex::default(),
+        busy,
     });
     // Before every watch has delivered, policies that are there would look as if they were not.
     cluster.synced().await;
-    tokio::join!(controller.work(&mut leadership), publish(events, told));
+    tokio::join!(controller.work(&mut leadership), publish(events, told, is_busy));
 }
 
-async fn publish(events: Events, mut told: tokio::sync::mpsc::Receiver<Tell>) {
+/// Publishes what people are told, when there is nothing more urgent to write.
+async fn publish(
+    events: Events,
+    mut told: tokio::sync::mpsc::Receiver<Tell>,
+    mut busy: tokio::sync::watch::Receiver<bool>,
+) {
     while let Some(tell) = told.recv().await {
+        // Either way it is published.
+        let _ = tokio::time::timeout(EVENTS_WAIT, busy.wait_for(|busy| !busy)).await;
         match tell {
             Tell::Done(namespace, action, why) => events.done(&namespace, &action, &why).await,
             Tell::Ending(namespace, notice) => events.ending(&namespace, &notice).await,
@@ -89,15 +106,43 @@ async fn publish(events: Events, mut told: tokio::sync::mpsc::Receiver<Tell>) {
     }
 }
 
+/// Namespaces that are due, in the order in which they became so, and those that are being reconciled.
+#[derive(Default)]
+struct Due {
+    queue: VecDeque<String>,
+    queued: HashSet<String>,
+    running: HashSet<String>,
+}
+
+impl Due {
+    fn add(&mut self, name: String) {
+        if self.queued.insert(name.clone()) {
+            self.queue.push_back(name);
+        }
+    }
+
+    /// Takes the next that may run now. One that runs already waits until it has ended.
+    fn start(&mut self) -> Option<String> {
+        if self.running.len() >= WORKERS {
+            return None;
+        }
+        let at = self.queue.iter().position(|name| !self.running.contains(name))?;
+        let name = self.queue.remove(at)?;
+        self.queued.remove(&name);
+        self.running.insert(name.clone());
+        Some(name)
+    }
+}
+
 impl Controller {
     async fn work(self: &Arc<Self>, leadership: &mut Leadership) {
         let (requests, requested) = mpsc::unbounded();
-        let schedule = |message: String, run_at: Instant| {
+        let later = |message: String, run_at: Instant| {
             // The other end is below, and lives as long.
             let _ = requests.unbounded_send(ScheduleRequest { message, run_at });
         };
         let mut scheduler = pin!(scheduler(requested));
-        let mut running: HashSet<String> = HashSet::new();
+        let mut due = Due::default();
         let mut tasks = JoinSet::new();
         let mut alarm = tokio::time::interval(ALARM_TICK);
         alarm.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -106,35 +151,42 @@ impl Controller {
             let now_leads = leadership.left().is_some();
             if now_leads && !leads {
                 for namespace in self.cluster.namespaces() {
-                    schedule(namespace.name().to_owned(), Instant::now());
+                    due.add(namespace.name().to_owned());
                 }
             }
             leads = now_leads;
             self.metrics.leads(leads);
-            let has_room = running.len() < WORKERS;
-            let held = scheduler.as_mut().hold_unless(|name: &String| !running.contains(name));
+            if !leads {
+                // Who becomes leader looks at everything.
+                due.queue.clear();
+                due.queued.clear();
+            }
+            while let Some(name) = due.start() {
+                let this = self.clone();
+                tasks.spawn(async move {
+                    let next = this.turn(&name).await;
+                    (name, next)
+                });
+            }
+            self.busy.send_replace(!due.running.is_empty());
             tokio::select! {
                 names = self.cluster.changed() => {
                     for name in names {
                         let not_before = lock(&self.standings).get(&name).and_then(|standing| standing.not_before);
-                        schedule(name, not_before.unwrap_or_else(Instant::now));
+                        match not_before.filter(|at| *at > Instant::now()) {
+                            Some(at) => later(name, at),
+                            None => due.add(name),
+                        }
                     }
                 }
                 () = leadership.changed() => {}
-                // What is due while another replica leads is dropped: who becomes leader looks at everything.
-                Some(name) = { let mut held = held; async move { held.next().await } }, if has_room => {
-                    if leads {
-                        running.insert(name.clone());
-                        let this = self.clone();
-                        tasks.spawn(async move { let next = this.turn(&name).await; (name, next) });
-                    }
-                }
+                Some(name) = scheduler.next() => due.add(name),
                 Some(done) = tasks.join_next() => {
                     match done {
                         Ok((name, next)) => {
-                            running.remove(&name);
+                            due.running.remove(&name);
                             if let Some(next) = next {
-                                schedule(name, next);
+                                later(name, next);
                             }
                         }
                         // A reconcile that panicked is a bug, and which one it was is lost; a process that goes on
@@ -154,39 +206,57 @@ impl Controller {
     async fn turn(&self, name: &str) -> Option<Instant> {
         let result = self.reconcile(name).await;
         let now = Instant::now();
+        let error = match result {
+            Ok(next) => {
+                self.metrics.reconciled(Reconciled::Done);
+                let truce_ends = self.standing(name, now, |standing| {
+                    standing.succeeded();
+                    standing.truce_ends(now)
+                });
+                return [next, truce_ends].into_iter().flatten().min();
+            }
+            // Where it leads again before anybody has noticed, nobody else would look at this namespace.
+            Err(WriteError::NotLeading) => return Some(now),
+            Err(error) => error,
+        };
+        let wait = self.standing(name, now, |standing| standing.failed(now));
+        if error.is_overtaken() {
+            self.metrics.reconciled(Reconciled::Overtaken);
+            tracing::debug!(namespace = ?name, %error, ?wait, "overtaken; planning again");
+        } else {
+            self.metrics.reconciled(Reconciled::Failed);
+            tracing::warn!(namespace = ?name, %error, ?wait, "a reconcile failed; trying again");
+            if let Some(refusal) = error.refusal().filter(|_| wait >= REPORTED) {
+                self.report(name, refusal).await;
+            }
+        }
+        Some(now + wait)
+    }
+
+    /// Notes something about a namespace, and forgets it where nothing is left to remember.
+    fn standing<T>(&self, name: &str, now: Instant, note: impl FnOnce(&mut Standing) -> T) -> T {
         let mut standings = lock(&self.standings);
         let standing = standings.entry(name.to_owned()).or_default();
-        let next = match result {
-            Ok(next) => {
-                standing.succeeded();
-                self.metrics.reconciled(Reconciled::Done);
-                [next, standing.truce_ends(now)].into_iter().flatten().min()
-            }
-            Err(WriteError::NotLeading) => None,
-            Err(error) => {
-                let wait = standing.failed(now);
-                if error.is_overtaken() {
-                    self.metrics.reconciled(Reconciled::Overtaken);
-                    tracing::debug!(namespace = ?name, %error, ?wait, "overtaken; planning again");
-                } else {
-                    self.metrics.reconciled(Reconciled::Failed);
-                    tracing::warn!(namespace = ?name, %error, ?wait, "a reconcile failed; trying again");
-                }
-                Some(now + wait)
-            }
-        };
+        let noted = note(standing);
         if !standing.is_worth_keeping(now) {
             standings.remove(name);
         }
-        next
+        noted
     }
 
     /// Brings a namespace to where it should be. Returns when something in it ends by itself.
     async fn reconcile(&self, name: &str) -> Result<Option<Instant>, WriteError> {
         let config = self.cluster.config();
+        let mut last = Vec::new();
         for _ in 0..ROUNDS {
             let Some(namespace) = self.cluster.namespace(name) else { return Ok(None) };
-            let given_up = lock(&self.standings).get(name).map(|standing| standing.given_up(Instant::now()));
+            let given_up = {
+                let mut standings = lock(&self.standings);
+                standings.get_mut(name).map(|standing| {
+                    standing.aims(&namespace.uid, namespace.isolation.profile.as_deref());
+                    standing.given_up(Instant::now())
+                })
+            };
             let now = Timestamp::now();
             let plan = plan(&namespace, config, now, &given_up.unwrap_or_default());
             for notice in plan.notices {
@@ -194,34 +264,68 @@ impl Controller {
                     self.tell(Tell::Ending(namespace.clone(), notice));
                 }
             }
+            let until = plan.again.map(|again| Instant::now() + again.duration_since(now).unsigned_abs());
             if plan.actions.is_empty() {
-                let until = plan.again.map(|again| again.duration_since(now).unsigned_abs());
-                return Ok(until.map(|until| Instant::now() + until));
+                return Ok(until);
+            }
+            if plan.actions == last {
+                // A pod that is gone by now is still in the index; its watch brings the news. Anything else was written
+                // and taken, and is not there.
+                let lifts = last.iter().all(|action| matches!(action, Action::Lift(_)));
+                return if lifts { Ok(until) } else { Err(WriteError::NotKept) };
             }
             for group in groups(&plan.actions) {
-                self.note_writes(name, group);
-                self.writer.all(&namespace, group).await?;
-                for action in group {
-                    tracing::info!(namespace = ?name, action = describe(action), "reconciled");
-                    let why = why(&namespace, config, now);
-                    self.tell(Tell::Done(namespace.clone(), action.clone(), why));
-                }
+                self.carry_out(&namespace, group, now).await?;
             }
+            // What was deleted is gone when the watch says so.
+            if matches!(plan.actions.last(), Some(Action::Prune(_))) {
+                return Ok(until);
+            }
+            last = plan.actions;
         }
-        // What is written does not stay as it is written: the next plan knows it, and gives up on it for a while.
-        Ok(Some(Instant::now()))
+        // Somebody else's writes come in between all the time.
+        Err(WriteError::NotKept)
     }
 
-    fn note_writes(&self, name: &str, actions: &[Action]) {
-        let now = Instant::now();
+    /// Carries out actions of one kind. What succeeded is noted and told, whatever became of the others.
+    async fn carry_out(&self, namespace: &Arc<Namespace>, group: &[Action], now: Timestamp) -> Result<(), WriteError> {
+        let results = self.writer.all(namespace, group).await;
+        let mut failed = Ok(());
+        for (action, result) in group.iter().zip(results) {
+            if result.is_err() {
+                failed = failed.and(result);
+                continue;
+            }
+            self.note_write(namespace, action);
+            tracing::info!(namespace = ?namespace.name(), action = describe(action), "reconciled");
+            let why = why(namespace, self.cluster.config(), now);
+            self.tell(Tell::Done(namespace.clone(), action.clone(), why));
+        }
+        failed
+    }
+
+    fn note_write(&self, namespace: &Namespace, action: &Action) {
+        let what = match action {
+            Action::Apply(policy) => policy.metadata.name.as_deref().unwrap_or_default(),
+            Action::Prune(policy) => policy,
+            Action::Report(_) => CONFLICT,
+            _ => return,
+        };
         let mut standings = lock(&self.standings);
-        for action in actions {
-            let policy = match action {
-                Action::Apply(policy) => policy.metadata.name.as_deref().unwrap_or_default(),
-                Action::Prune(policy) => policy,
-                _ => continue,
-            };
-            standings.entry(name.to_owned()).or_default().wrote(policy, now);
+        let standing = standings.entry(namespace.name().to_owned()).or_default();
+        standing.aims(&namespace.uid, namespace.isolation.profile.as_deref());
+        standing.wrote(what, Instant::now());
+    }
+
+    /// Writes down on the namespace what the API server keeps refusing. The plan takes it away again once there is
+    /// nothing left to apply.
+    async fn report(&self, name: &str, refusal: String) {
+        let Some(namespace) = self.cluster.namespace(name).filter(|namespace| !namespace.terminating) else { return };
+        if namespace.conflict.as_ref() != Some(&refusal) {
+            let action = [Action::Report(Some(refusal))];
+            if let Err(error) = self.carry_out(&namespace, &action, Timestamp::now()).await {
+                tracing::warn!(namespace = ?name, %error, "what is in the way could not be reported");
+            }
         }
     }
 

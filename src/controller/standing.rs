@@ -22,6 +22,9 @@ const LONGEST_TRUCE: Duration = Duration::from_secs(1800);
 /// What is remembered of one namespace.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
+    /// What was to be brought about: the namespace's uid and profile. Another one of the same name, or what another
+    /// profile asks for, is not restored but made.
+    aim: (String, Option<String>),
     waits: Option<ExponentialBackoff>,
     /// Not to be reconciled before, whatever happens in between.
     pub(super) not_before: Option<Instant>,
@@ -49,6 +52,15 @@ impl Standing {
     pub(super) fn succeeded(&mut self) {
         self.waits = None;
         self.not_before = None;
+    }
+
+    /// Notes for which namespace, and by which profile, things are written from now on.
+    pub(super) fn aims(&mut self, uid: &str, profile: Option<&str>) {
+        if self.aim.0 != uid || self.aim.1.as_deref() != profile {
+            self.aim = (uid.to_owned(), profile.map(str::to_owned));
+            self.restored.clear();
+            self.truces.clear();
+        }
     }
 
     /// Notes that a policy was written.
@@ -109,6 +121,24 @@ mod tests {
         assert_eq!(standing.truce_ends(now), Some(now + 2 * TRUCE));
         assert!(standing.is_worth_keeping(now + 3 * TRUCE));
         assert!(!standing.is_worth_keeping(now + 5 * TRUCE));
+    }
+
+    #[test]
+    fn what_is_made_for_another_namespace_or_by_another_profile_is_no_fight() {
+        let mut standing = Standing::default();
+        let now = Instant::now();
+        for round in 0..20 {
+            standing.aims(&format!("uid-{}", round / 4), Some(if round % 4 < 2 { "standard" } else { "strict" }));
+            standing.wrote("deny", now);
+            assert!(standing.given_up(now).is_empty());
+        }
+        for _ in 0..=RESTORATIONS {
+            standing.aims("uid", None);
+            standing.wrote("deny", now);
+        }
+        assert_eq!(standing.given_up(now).len(), 1);
+        standing.aims("uid", Some("strict"));
+        assert!(standing.given_up(now).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
 use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
 use kube::Client;
@@ -42,6 +42,9 @@ pub(super) enum WriteError {
     /// What is known may be out of date.
     #[error("the API server has not been heard for too long to conclude anything")]
     Stale,
+    /// The API server takes what is written, and does not keep it: something changes it on its way.
+    #[error("what was written is not what is there")]
+    NotKept,
 }
 
 impl WriteError {
@@ -51,6 +54,16 @@ impl WriteError {
         matches!(self, Self::Refused { source: kube::Error::Api(status), .. } if matches!(status.code, 404 | 409))
             || matches!(self, Self::Refused { source: kube::Error::Api(status), .. } if status.reason == "Forbidden"
                 && status.message.contains("being terminated"))
+    }
+
+    /// What the API server says against it, where it is the API server that does not want it.
+    pub(super) fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Refused { what, source: kube::Error::Api(status) } if (400..500).contains(&status.code) => {
+                Some(format!("{what} is refused: {}", status.message))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -66,11 +79,12 @@ impl Writer {
         Self { cluster, client, leadership }
     }
 
-    /// Carries out actions of one kind, which do not depend on one another.
-    pub(super) async fn all(&self, namespace: &Namespace, actions: &[Action]) -> Result<(), WriteError> {
-        futures::stream::iter(actions.iter().map(Ok))
-            .try_for_each_concurrent(CONCURRENT, |action| self.one(namespace, action))
-            .await
+    /// Carries out actions of one kind, which do not depend on one another: where one fails the others are carried out
+    /// all the same, and none is abandoned on its way. Results are in the order of the actions.
+    pub(super) async fn all(&self, namespace: &Namespace, actions: &[Action]) -> Vec<Result<(), WriteError>> {
+        // Collected first: the compiler can't name the lifetimes of a stream that borrows lazily.
+        let writes: Vec<_> = actions.iter().map(|action| self.one(namespace, action).boxed()).collect();
+        futures::stream::iter(writes).buffered(CONCURRENT).collect().await
     }
 
     async fn one(&self, namespace: &Namespace, action: &Action) -> Result<(), WriteError> {
@@ -116,7 +130,8 @@ impl Writer {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace.name(), &resource);
         let relists = self.cluster.as_live().map_or(0, crate::cluster::live::Live::relists);
         let what = || format!("applying NetworkPolicy {name}");
-        let patch = Patch::Apply(policy);
+        let policy = spelled_out(policy);
+        let patch = Patch::Apply(&policy);
         let written = self.bounded(what, api.patch(name, &params, &patch)).await?;
         self.cluster.written_policy(&written, relists);
         Ok(())
@@ -189,8 +204,55 @@ impl Writer {
     }
 }
 
+/// A policy with every field of its spec. Applying leaves alone what is not mentioned, so that a rule that somebody added
+/// where the profile has none would stay.
+fn spelled_out(policy: &ApiPolicy) -> ApiPolicy {
+    let mut policy = policy.clone();
+    let spec = policy.spec.get_or_insert_default();
+    spec.pod_selector.get_or_insert_default();
+    spec.ingress.get_or_insert_default();
+    let has_egress = !spec.egress.get_or_insert_default().is_empty();
+    // What the API server would make of none, or of an empty list.
+    if spec.policy_types.as_ref().is_none_or(Vec::is_empty) {
+        let types = ["Ingress", "Egress"].into_iter().take(if has_egress { 2 } else { 1 });
+        spec.policy_types = Some(types.map(str::to_owned).collect());
+    }
+    policy
+}
+
 /// Actions in groups that may run at one time, in order: what isolates is written before what allows is taken away, and
 /// pods are lifted last.
 pub(super) fn groups(actions: &[Action]) -> impl Iterator<Item = &[Action]> {
     actions.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use serde_json::{Value, json};
+
+    use super::spelled_out;
+
+    fn applied(spec: &Value) -> Value {
+        let policy: NetworkPolicy = serde_json::from_value(json!({ "spec": spec })).unwrap();
+        serde_json::to_value(spelled_out(&policy)).unwrap()["spec"].clone()
+    }
+
+    #[test]
+    fn what_is_applied_mentions_every_field_so_that_nothing_of_another_writer_stays() {
+        let (all, ports) = (json!([{}]), json!([{ "ports": [{ "port": 53 }] }]));
+        for (spec, expected) in [
+            (json!({}), json!({ "podSelector": {}, "ingress": [], "egress": [], "policyTypes": ["Ingress"] })),
+            (
+                json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": ports }),
+                json!({ "podSelector": {}, "ingress": [], "egress": ports, "policyTypes": ["Egress"] }),
+            ),
+            (
+                json!({ "policyTypes": [], "ingress": all, "egress": all }),
+                json!({ "podSelector": {}, "ingress": all, "egress": all, "policyTypes": ["Ingress", "Egress"] }),
+            ),
+        ] {
+            assert_eq!(applied(&spec), expected, "{spec}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `POST /mutate` and `POST /validate`: from bytes to a review, from a decision to bytes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -27,6 +27,9 @@ const QUESTIONS: usize = 8;
 
 /// Bodies from this size on are parsed where they do not keep other requests of the same thread waiting.
 const LARGE_BODY: usize = 256 * 1024;
+
+/// How long the API server waits where it does not say: what the chart registers.
+const WAITS: Duration = Duration::from_secs(5);
 
 pub(super) fn router(app: Arc<App>) -> Router {
     let review = |webhook| post(move |State(app): State<Arc<App>>, request| handle(app, webhook, request));
@@ -88,7 +91,18 @@ async fn review(app: &App, webhook: Webhook, request: Request) -> Result<Vec<u8>
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let place = app.gate.enter(announced)?;
     let body = read(app, body, place.body).await?;
-    answer(app, webhook, &body, Instant::now()).await
+    let waits = waits(parts.uri.query().unwrap_or_default());
+    // A call that it gives up on has an error that explains nothing. What takes long here is asking the API server.
+    match tokio::time::timeout(waits * 4 / 5, answer(app, webhook, &body, Instant::now())).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Refusal::unavailable("the API server did not answer in time what the decision hangs on")),
+    }
+}
+
+/// How long the API server waits for the answer, which it says as `?timeout=5s`.
+fn waits(query: &str) -> Duration {
+    let said = query.split('&').find_map(|part| part.strip_prefix("timeout=")?.strip_suffix('s')?.parse().ok());
+    said.filter(|seconds| (1..=30).contains(seconds)).map_or(WAITS, Duration::from_secs)
 }
 
 /// Runs what takes long for a large body where it does not keep other requests of the same thread waiting.
@@ -194,5 +208,19 @@ fn log(webhook: Webhook, request: &Review<'_>, decision: &Decision) {
         event!(debug, "allowed");
     } else {
         event!(info, "denied");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WAITS, waits};
+
+    #[test]
+    fn the_api_server_says_how_long_it_waits() {
+        assert_eq!(waits("timeout=2s").as_secs(), 2);
+        assert_eq!(waits("a=b&timeout=30s").as_secs(), 30);
+        for odd in ["", "timeout=", "timeout=0s", "timeout=99999999999999999999s", "timeout=1m0s", "timeout=-1s"] {
+            assert_eq!(waits(odd), WAITS, "{odd}");
+        }
     }
 }

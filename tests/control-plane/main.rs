@@ -14,9 +14,26 @@
     reason = "a test may fail like this, also in its helpers"
 )]
 
+mod adopt;
+mod ask;
 mod bed;
+mod bypasses;
+mod controller;
+mod direct;
+mod guide;
 mod harness;
+mod history;
+mod interloper;
+mod leader;
+mod never_in_the_way;
 mod outlive;
+mod permission;
+mod race;
+mod readme;
+mod scene;
+mod steps;
+mod tenant;
+mod watches;
 
 use std::process::ExitCode;
 
@@ -45,9 +62,26 @@ fn main() -> ExitCode {
         outlive::be_the_victim();
     }
     let mut arguments = Arguments::from_args();
-    // Each test is several programs: more at once would only wait for each other.
-    arguments.test_threads.get_or_insert(2);
-    let tests = [bed::tests(), outlive::tests()].into_iter().flatten();
+    // Each test is several programs that mostly wait for each other: some more at once than a small machine has cores.
+    arguments.test_threads.get_or_insert(4);
+    let tests = [
+        adopt::tests(),
+        bed::tests(),
+        bypasses::tests(),
+        interloper::tests(),
+        race::tests(),
+        tenant::tests(),
+        controller::tests(),
+        never_in_the_way::tests(),
+        guide::tests(),
+        leader::tests(),
+        outlive::tests(),
+        permission::tests(),
+        readme::tests(),
+        watches::tests(),
+    ]
+    .into_iter()
+    .flatten();
     let conclusion = libtest_mimic::run(&arguments, tests.map(|test| trial(&test)).collect());
     harness::stop_everything();
     conclusion.exit_code()

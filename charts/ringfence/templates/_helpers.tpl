@@ -100,11 +100,11 @@ before Ringfence was there), and a namespace without the label was never adopted
 
 {{/*
 What the controller does is not judged by the process either. Not calling it spares every repair a round trip to itself,
-and lets the leader repair where no replica answers.
+and lets the leader repair where no replica answers. It comes first in an expression, not as a condition of its own: the
+API server evaluates all conditions of an entry, and stops within one as soon as it is settled.
 */}}
-{{- define "ringfence.webhook.notController" -}}
-- name: not-the-controller
-  expression: request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:ringfence'
+{{- define "ringfence.cel.notController" -}}
+request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:ringfence'
 {{- end }}
 
 {{/* Labels or annotations of an object, which the API server leaves out where there are none. Takes object and field. */}}

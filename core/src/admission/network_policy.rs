@@ -17,7 +17,7 @@ use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
 use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
 
-crate::object::from_map_only!(Owned, Owners, Owner);
+crate::object::from_map_only!(Owned, Owners, Owner, Rules);
 
 pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decided {
     request.expect_v1()?;
@@ -137,6 +137,18 @@ fn may_be_deleted_by(request: &Request<'_>, context: &Context<'_>) -> bool {
 struct Owned {
     #[serde(deserialize_with = "nullable")]
     metadata: Owners,
+    #[serde(deserialize_with = "nullable")]
+    spec: Rules,
+}
+
+/// The rules as they are written, also those of a direction that is not among the policy types.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, remote = "Self")]
+struct Rules {
+    #[serde(deserialize_with = "nullable")]
+    ingress: Vec<serde_json::Value>,
+    #[serde(deserialize_with = "nullable")]
+    egress: Vec<serde_json::Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -160,11 +172,20 @@ fn claims_exception(request: &Request<'_>) -> bool {
         && request.new_as::<Object<'_>>().is_ok_and(|object| object.into_metadata().exception().is_some())
 }
 
-/// Whether the garbage collector is given a reason to delete the object that it did not have.
-fn gains_owner(request: &Request<'_>) -> Result<bool, Stop> {
-    let (new, old): (Owned, Owned) = (request.new_as()?, request.old_as()?);
-    let known: HashSet<Owner> = old.metadata.owner_references.into_iter().collect();
-    Ok(new.metadata.owner_references.iter().any(|owner| !known.contains(owner)))
+/// What is done to a managed policy without changing what it means.
+fn tampers_unseen(old: &NetworkPolicy, request: &Request<'_>) -> Result<Option<&'static str>, Stop> {
+    let (is, was): (Owned, Owned) = (request.new_as()?, request.old_as()?);
+    // Such rules mean nothing for now. But the controller's apply would leave them where they are, as somebody else's, also
+    // once a profile adds their direction.
+    let inert = |direction| old.spec.rules(direction).is_none();
+    if (inert(Direction::Ingress) && is.spec.ingress != was.spec.ingress)
+        || (inert(Direction::Egress) && is.spec.egress != was.spec.egress)
+    {
+        return Ok(Some("adds rules to a baseline that Ringfence manages"));
+    }
+    let known: HashSet<Owner> = was.metadata.owner_references.into_iter().collect();
+    let gains_owner = is.metadata.owner_references.iter().any(|owner| !known.contains(owner));
+    Ok(gains_owner.then_some("would have the garbage collector delete a baseline that Ringfence manages"))
 }
 
 fn managed(change: &Change, request: &Request<'_>) -> Result<Option<Decision>, Stop> {
@@ -180,9 +201,7 @@ fn managed(change: &Change, request: &Request<'_>) -> Result<Option<Decision>, S
         (Some(old), Some(new)) if old.managed && !old.deleting && old.finalizers != new.finalizers => {
             Some("would delay or undo the deletion of a baseline that Ringfence manages")
         }
-        (Some(old), Some(_)) if old.managed && gains_owner(request)? => {
-            Some("would have the garbage collector delete a baseline that Ringfence manages")
-        }
+        (Some(old), Some(_)) if old.managed => tampers_unseen(old, request)?,
         (Some(old), None) => old.managed.then_some("removes part of the baseline that Ringfence manages"),
         _ => None,
     };
@@ -190,12 +209,29 @@ fn managed(change: &Change, request: &Request<'_>) -> Result<Option<Decision>, S
 }
 
 fn tampered(tampering: &str, change: &Change, request: &Request<'_>) -> Decision {
+    let managed = change.old.as_ref().filter(|old| old.managed);
+    let lets_through = |old: &NetworkPolicy| {
+        Direction::BOTH.iter().any(|direction| old.spec.rules(*direction).is_some_and(|rules| !rules.is_empty()))
+    };
+    let stake = if managed.is_some_and(lets_through) {
+        "and every pod of the namespace relies on what it lets through"
+    } else {
+        "and without the baseline every pod can be reached by, and can reach, everything"
+    };
+    let fix = match (managed, &change.new) {
+        // Whoever brings the same manifest means no harm, and must not be sent to an administrator.
+        (Some(old), Some(new)) if !new.managed && old.spec == new.spec => {
+            "it says what you want it to say already, so leave it as it is, or keep the label (kubectl apply does, kubectl \
+             replace does not)"
+        }
+        _ => {
+            "add a policy of another name for what you need to allow, or have a cluster administrator choose another profile"
+        }
+    };
     Decision::deny(
         Reason::ManagedPolicy,
         format!(
-            "{} in namespace {:?} is refused: it {tampering} ({MANAGED_BY}={RINGFENCE}), and without the baseline every pod \
-             can be reached by, and can reach, everything; add a policy of another name for what you need to allow, or \
-             have a cluster administrator choose another profile",
+            "{} in namespace {:?} is refused: it {tampering} ({MANAGED_BY}={RINGFENCE}), {stake}; {fix}",
             change.what(),
             request.namespace
         ),
@@ -261,12 +297,17 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
     let profile = context.namespace.map_or_else(|| context.config.default_profile(), |ns| ns.profile(context.config));
     let (unexcused_before, unexcused_after) =
         (unexcused(before.iter().copied(), context.now), unexcused(after.iter().copied(), context.now));
+    // What the namespace's own profile lets through is nothing to warn of, whoever writes it.
+    let is_the_profiles = profile
+        .zip(change.new.as_ref())
+        .is_some_and(|(profile, new)| profile.policies().iter().any(|policy| policy.parsed.spec == new.spec));
     let mut warnings = Vec::new();
     for direction in Direction::BOTH {
         let (opened, _) = holes::opened(&unexcused_before, &unexcused_after, namespace, direction);
         for hole in &opened {
             match profile.map_or(Effect::Deny, |profile: &Profile| profile.effect(direction, hole)) {
                 Effect::Deny => return opened_hole(change, namespace, direction, hole),
+                Effect::Warn if is_the_profiles => {}
                 Effect::Warn => warnings.push(told(direction, hole)),
                 Effect::Allow => {}
             }

@@ -47,11 +47,11 @@ impl Index {
         self.namespaces.remove(name);
     }
 
-    /// Forgets that a namespace exists, and keeps what is in it: that has watches of its own, and may belong to a new
-    /// namespace of the same name already.
-    pub fn forget_namespace(&mut self, name: &str) {
+    /// Forgets that a namespace exists, and what was in it when the deletion was written (`version`). What is newer
+    /// belongs to a new namespace of the same name, whose contents their own watches have brought already.
+    pub fn forget_namespace(&mut self, name: &str, version: u64) {
         if let Some(namespace) = self.namespaces.get_mut(name) {
-            Arc::make_mut(namespace).forget();
+            Arc::make_mut(namespace).forget(version);
         }
     }
 
@@ -61,8 +61,9 @@ impl Index {
         self.namespaces.keys().cloned().collect()
     }
 
-    /// Drops what is left of namespaces that do not exist and have nothing in them.
-    pub fn sweep(&mut self) {
-        self.namespaces.retain(|_, namespace| namespace.exists || !namespace.is_empty());
+    /// Drops what is left of namespaces that do not exist and have nothing in them, once the watch of their contents has
+    /// come as far as their deletion.
+    pub fn sweep(&mut self, come: u64) {
+        self.namespaces.retain(|_, namespace| namespace.exists || !namespace.is_done_with(come));
     }
 }

@@ -135,6 +135,9 @@ pub struct Namespace {
     pub uid: String,
     /// Which write of it this is ([`ObjectMeta::version`]).
     pub version: u64,
+    /// When a namespace of the same name was deleted before. What was written until then was in that one, however late
+    /// a watch brings it.
+    predecessor: u64,
     /// What its labels and annotations say.
     pub isolation: Isolation,
     /// The annotation [`CONFLICT`], as the controller wrote it.
@@ -155,6 +158,7 @@ impl Namespace {
             exists: false,
             uid: String::new(),
             version: 0,
+            predecessor: 0,
             isolation: Isolation::default(),
             conflict: None,
             terminating: false,
@@ -187,21 +191,27 @@ impl Namespace {
         before != (false, self.terminating, self.conflict.clone(), self.isolation.clone())
     }
 
-    pub(super) fn forget(&mut self) {
-        let name = std::mem::take(&mut self.name);
-        let nothing = Self::new(&name);
-        let (policies, pods) = (std::mem::take(&mut self.policies), std::mem::take(&mut self.pods));
-        *self = Self { pods, policies, ..nothing };
+    pub(super) fn forget(&mut self, version: u64) {
+        let mut rest = Self::new(&self.name);
+        rest.policies = std::mem::take(&mut self.policies);
+        rest.policies.retain(|_, policy| policy.version > version);
+        rest.pods = std::mem::take(&mut self.pods);
+        rest.pods.retain(|_, pod| pod.version > version);
+        rest.predecessor = version;
+        *self = rest;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.pods.is_empty()
+    pub(super) fn is_done_with(&self, come: u64) -> bool {
+        self.policies.is_empty() && self.pods.is_empty() && self.predecessor <= come
     }
 
     /// Stores a policy, in place of one of the same name, unless it is older than that one. Returns whether anything
     /// changed that is judged or planned by.
     pub fn put_policy(&mut self, policy: NetworkPolicy) -> bool {
         let known = self.policies.get(&policy.name);
+        if policy.version != 0 && policy.version < self.predecessor {
+            return false;
+        }
         if known.is_some_and(|known| policy.version != 0 && policy.version < known.version) {
             return false;
         }
@@ -226,6 +236,9 @@ impl Namespace {
     /// Stores a pod, unless what is known of it is newer. Returns whether anything changed.
     pub fn put_pod(&mut self, name: &str, pod: Pod) -> bool {
         let known = self.pods.get(name);
+        if pod.version != 0 && pod.version < self.predecessor {
+            return false;
+        }
         if known.is_some_and(|known| known.uid == pod.uid && pod.version < known.version) {
             return false;
         }

@@ -194,11 +194,27 @@ fn a_managed_policy_is_the_controllers_alone(#[case] new: Option<Value>) {
         Some(new) => updates(&old, new),
         None => deletes(&old),
     };
-    let says = ["\"default-deny-all\"", "app.kubernetes.io/managed-by=ringfence", "add a policy of another name"];
+    let says = ["\"default-deny-all\"", "app.kubernetes.io/managed-by=ringfence", "without the baseline every pod"];
     // Even where another policy would make up for it.
     let world = isolated().policy(&policy("spare", &deny_all()));
     world.validate(&review).refused("ManagedPolicy", &says);
     world.validate(&review.by_controller()).passes_silently("Allowed");
+}
+
+#[test]
+fn the_refusal_of_a_change_to_a_managed_policy_says_what_is_at_stake_and_what_to_do() {
+    let allowing = managed("allow-dns", &narrow());
+    let (relied_on, another) = ("relies on what it lets through", "add a policy of another name");
+    isolated().validate(&deletes(&allowing)).refused("ManagedPolicy", &[relied_on, another]);
+    let other = managed("allow-dns", &deny_all());
+    isolated().validate(&updates(&allowing, &other)).refused("ManagedPolicy", &[relied_on, another]);
+    let all = deny_named("default-deny-all");
+    isolated().validate(&deletes(&all)).refused("ManagedPolicy", &["can reach, everything", another]);
+    // The same manifest without the label is what kubectl replace sends.
+    let same = updates(&all, &policy("default-deny-all", &deny_all()));
+    isolated().validate(&same).refused("ManagedPolicy", &["says what you want", "kubectl replace does not"]);
+    let narrower = updates(&all, &policy("default-deny-all", &narrow()));
+    isolated().validate(&narrower).refused("ManagedPolicy", &[another]);
 }
 
 #[test]
@@ -209,6 +225,21 @@ fn the_label_of_a_managed_policy_can_not_be_taken() {
     let review = updates(&old, &managed("other", &narrow()));
     isolated().policy(&old).validate(&review).refused("ManagedPolicy", &["changes the label"]);
     isolated().validate(&creates(&managed("other", &narrow())).by_controller()).passes_silently("Allowed");
+}
+
+#[test]
+fn rules_that_mean_nothing_yet_are_not_hidden_in_a_managed_policy() {
+    let egress = json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{ "ports": [{ "port": 53 }] }] });
+    let old = managed("allow-dns", &egress);
+    let mut new = old.clone();
+    new["spec"]["ingress"] = json!([{}]);
+    let says = ["adds rules to a baseline"];
+    isolated().policy(&old).validate(&updates(&old, &new)).refused("ManagedPolicy", &says);
+    isolated().policy(&new).validate(&updates(&new, &old)).refused("ManagedPolicy", &says);
+    isolated().policy(&new).validate(&updates(&new, &old).by_controller()).passes_silently("Allowed");
+    let mut touched = new.clone();
+    touched["metadata"]["labels"]["team"] = json!("a");
+    isolated().policy(&new).validate(&updates(&new, &touched)).passes_silently("Allowed");
 }
 
 #[test]

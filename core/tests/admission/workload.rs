@@ -35,6 +35,17 @@ fn the_pods_of_a_workload_will_be_held(#[case] what: &str, #[case] name: &str) {
     pending().mutate(&creates(what, &template())).passes_silently("NotOurs");
 }
 
+/// Lifting takes the label off: the controller would make another pod, without end. No mode softens it.
+#[rstest]
+#[case::a_deployment("apps/v1/deployments", json!({ "spec": { "template": { "metadata": { "labels": { "ringfence.dev/held": "true" } } } } }))]
+#[case::a_cron_job("batch/v1/cronjobs", json!({ "spec": { "jobTemplate": { "spec": { "template": { "metadata": { "labels": { "ringfence.dev/held": "no" } } } } } } }))]
+fn a_template_with_the_label_of_held_pods_is_refused(#[case] what: &str, #[case] object: Value) {
+    for world in [pending(), isolated(), pending().in_mode("warn")] {
+        world.validate(&creates(what, &object)).refused("LabelTampered", &["leave the label out", "without end"]);
+    }
+    isolated().validate(&creates(what, &object).in_namespace("kube-system")).passes_silently("Excluded");
+}
+
 #[rstest]
 #[case("warn")]
 #[case("audit")]

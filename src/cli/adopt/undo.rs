@@ -1,5 +1,5 @@
-//! `ringfence adopt --undo`: out of enforce first, so that the controller lets go; then Ringfence's policies; the labels
-//! last. Interrupted in between, it can be run again.
+//! `ringfence adopt --undo`: out of enforce first, so that the controller lets go; then the labels, which shows whether the
+//! user may; Ringfence's policies last. Interrupted in between, it can be run again.
 
 use std::time::{Duration, Instant};
 
@@ -20,22 +20,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Adoption<'_> {
     pub(super) async fn undo(&self, name: &str, object: &Object) -> Result<Outcome> {
         let labels = object.labels();
-        if [PROFILE, MODE, ISOLATED].iter().all(|label| !labels.contains_key(*label)) {
-            return Ok(Outcome::Nothing("not adopted".to_owned()));
-        }
+        let adopted = [PROFILE, MODE, ISOLATED].iter().any(|label| labels.contains_key(*label));
         let policies: Api<ApiPolicy> = Api::namespaced(self.client.clone(), name);
         let managed = ListParams::default().labels(&format!("{MANAGED_BY}={RINGFENCE}"));
+        let found = policies.list(&managed).await.map_err(told)?;
+        let count = found.items.len();
+        if !adopted && count == 0 {
+            return Ok(Outcome::Nothing("not adopted".to_owned()));
+        }
         if self.args.dry_run {
             // Each step is judged as the one before has left it, so only the first can be tried.
-            self.patch(object, json!({ "labels": { (MODE): Mode::Warn } })).await?;
-            let count = policies.list(&managed).await.map_err(told)?.items.len();
+            self.patch(object, json!({ "labels": { (MODE): adopted.then_some(Mode::Warn) } })).await?;
             return Ok(Outcome::Done(format!("would be given up, with {count} policies of Ringfence's removed")));
         }
-        if labels.get(MODE).map(String::as_str) == Some(Mode::Enforce.as_str()) {
-            self.patch(object, json!({ "labels": { (MODE): Mode::Warn } })).await?;
+        if adopted {
+            self.unlabel(name, object).await?;
         }
-        self.wait_until_let_go(name).await?;
-        let found = policies.list(&managed).await.map_err(told)?;
         for policy in &found.items {
             match policies.delete(&policy.name_any(), &DeleteParams::default()).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -43,6 +43,14 @@ impl Adoption<'_> {
                 Ok(_) => {}
             }
         }
+        Ok(Outcome::Done(format!("given up; {count} policies of Ringfence's removed")))
+    }
+
+    async fn unlabel(&self, name: &str, object: &Object) -> Result<()> {
+        if object.labels().get(MODE).map(String::as_str) == Some(Mode::Enforce.as_str()) {
+            self.patch(object, json!({ "labels": { (MODE): Mode::Warn } })).await?;
+        }
+        self.wait_until_let_go(name).await?;
         let stripped = json!({
             "labels": { (PROFILE): null, (MODE): null },
             "annotations": { (EXEMPT_REASON): null, (EXEMPT_UNTIL): null, (CONFLICT): null },
@@ -54,7 +62,7 @@ impl Adoption<'_> {
                  modes.ringfence.dev/none; it is in mode warn now"
             );
         }
-        Ok(Outcome::Done(format!("given up; {} policies of Ringfence's removed", found.items.len())))
+        Ok(())
     }
 
     async fn wait_until_let_go(&self, name: &str) -> Result<()> {

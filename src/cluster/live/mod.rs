@@ -21,6 +21,13 @@ use heard::Heard;
 /// How many requests are answered by asking the API server at one time.
 const READS: usize = 32;
 
+/// The longest time for which an answer is waited for, watches aside, in the middle of one too. More than any request
+/// has: each has a deadline of its own.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is left between the end of a watch that the server was asked for, and giving it up.
+const MARGIN: Duration = Duration::from_secs(6);
+
 /// A kind of object that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -62,11 +69,19 @@ pub struct Live {
     newest_policy: AtomicU64,
 }
 
+/// For how many seconds a watch is asked for: half of what is believed leaves time to begin a new one. kube's watcher
+/// gives it up 5 s later.
+fn lasts(staleness: Duration) -> u32 {
+    u32::try_from(staleness.as_secs() / 2).unwrap_or(u32::MAX).clamp(1, 290)
+}
+
 impl Live {
     pub(super) fn new(config: &kube::Config, staleness: Duration) -> Result<Self, kube::Error> {
-        let watch = || heard::client(config.clone());
+        let watch = || heard::client(config.clone(), Duration::from_secs(lasts(staleness).into()) + MARGIN);
+        let mut bounded = config.clone();
+        heard::bound(&mut bounded, PATIENCE);
         Ok(Self {
-            client: Client::try_from(config.clone())?,
+            client: Client::try_from(bounded)?,
             watches: [watch()?, watch()?, watch()?],
             staleness,
             remembered: Remembered::default(),
@@ -103,13 +118,20 @@ impl Live {
         self.relists.load(Ordering::Acquire)
     }
 
-    fn watch_client(&self, kind: Kind) -> Client {
+    fn watch(&self, kind: Kind) -> &(Client, Arc<Heard>) {
         let [namespaces, policies, pods] = &self.watches;
-        let (client, _) = match kind {
+        match kind {
             Kind::Namespaces => namespaces,
             Kind::NetworkPolicies => policies,
             Kind::HeldPods => pods,
-        };
-        client.clone()
+        }
+    }
+
+    fn watch_client(&self, kind: Kind) -> Client {
+        self.watch(kind).0.clone()
+    }
+
+    fn heard(&self, kind: Kind) -> &Heard {
+        &self.watch(kind).1
     }
 }

@@ -12,8 +12,9 @@ use super::Live;
 use super::store::{PolicyApi, metadata, policy};
 use crate::cluster::Unavailable;
 
-/// The API server waits 5 s for a decision.
-const DEADLINE: Duration = Duration::from_secs(3);
+/// The API server waits 5 s for a decision, and asks again a second after a 503 that says so: the second time on a new
+/// connection, where the first one was on one that is dead.
+const DEADLINE: Duration = Duration::from_secs(2);
 
 impl Live {
     async fn bounded<T>(&self, what: &str, read: impl Future<Output = kube::Result<T>>) -> Result<T, Unavailable> {
@@ -22,14 +23,13 @@ impl Live {
             let _place = self.reads.acquire().await;
             read.await
         };
-        match tokio::time::timeout(DEADLINE, bounded).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Unavailable(format!("{what} could not be read from the API server: {error}"))),
-            Err(_) => {
-                let seconds = DEADLINE.as_secs();
-                Err(Unavailable(format!("{what} could not be read from the API server within {seconds} s")))
-            }
-        }
+        let problem = match tokio::time::timeout(DEADLINE, bounded).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => format!("{what} could not be read from the API server: {error}"),
+            Err(_) => format!("{what} could not be read from the API server within {} s", DEADLINE.as_secs()),
+        };
+        tracing::warn!(problem, "a request could not be decided");
+        Err(Unavailable(problem))
     }
 
     /// A namespace with its policies, as the API server knows them at this moment.

@@ -23,7 +23,7 @@ use ringfence_core::vocabulary::HELD;
 use tokio::sync::Notify;
 
 use super::store::{PolicyApi, held_pod, metadata, policy};
-use super::{Kind, Live};
+use super::{Kind, Live, lasts};
 use crate::cluster::Cluster;
 
 /// The first wait after an error, and the longest one, both with jitter: a restarted API server is asked again by
@@ -146,9 +146,7 @@ async fn follow<K, S>(
     S: futures::Stream<Item = watcher::Result<Event<K>>>,
 {
     let Some(live) = cluster.as_live() else { return };
-    // The server ends a watch after this time, and the client gives up on it 5 s later: half of what is believed leaves
-    // time to begin a new one.
-    let timeout = u32::try_from(live.staleness.as_secs() / 2).unwrap_or(u32::MAX).clamp(1, 290);
+    let timeout = lasts(live.staleness);
     let mut strategy = InitialListStrategy::StreamingList;
     loop {
         let config =
@@ -158,12 +156,14 @@ async fn follow<K, S>(
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => {
+                    live.heard(kind).lists();
                     live.relists.fetch_add(1, Ordering::AcqRel);
                     listed = Some(Vec::new());
                 }
                 Ok(Event::InitApply(object)) => listed.get_or_insert_default().push(object),
                 Ok(Event::InitDone) => {
                     replace(cluster, live, &keep, &listed.take().unwrap_or_default());
+                    live.heard(kind).has_listed();
                     delivered.add(kind);
                 }
                 Ok(Event::Apply(object)) => cluster.change(|index, changed| keep.put(live, index, &object, changed)),
@@ -199,7 +199,7 @@ fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object 
         for object in objects {
             keep.put(live, index, object, changed);
         }
-        index.sweep();
+        index.sweep(live.newest_policy.load(Ordering::Acquire));
     });
 }
 
@@ -222,17 +222,21 @@ impl Keep for Namespaces {
         note(changed, &name, differs);
     }
 
-    fn remove(&self, _: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
         let name = object.name_any();
-        index.forget_namespace(&name);
-        index.sweep();
+        index.forget_namespace(
+            &name,
+            object.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default(),
+        );
+        index.sweep(live.newest_policy.load(Ordering::Acquire));
         note(changed, &name, true);
     }
 
     fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, changed: &mut BTreeSet<String>) {
         for name in index.names().into_iter().filter(|name| !names.contains_key(name)) {
             note(changed, &name, index.get(&name).is_some());
-            index.forget_namespace(&name);
+            // When it was deleted is not known; its contents have watches of their own.
+            index.forget_namespace(&name, 0);
         }
     }
 }

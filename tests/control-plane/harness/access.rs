@@ -1,5 +1,7 @@
 //! Talking to the bed: kubectl and helm as a user runs them, and clients.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -67,6 +69,33 @@ impl Bed {
     /// helm as cluster admin.
     pub(crate) fn helm(&self, args: &[&str]) -> Output {
         self.command("helm", &self.admin_kubeconfig(), args, "")
+    }
+
+    /// Runs a script as somebody would at a prompt, as cluster admin: kubectl, helm and ringfence are on the PATH, and the
+    /// repository's charts in the working directory, which is the bed's own.
+    pub(crate) fn shell(&self, script: &str) -> Output {
+        let programs = Programs::get().unwrap_or_else(|_| panic!("a bed that runs has its programs"));
+        let charts = self.path("charts");
+        if !charts.exists() {
+            let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+            std::os::unix::fs::symlink(repository.join("charts"), charts).unwrap();
+        }
+        let ringfence = Path::new(env!("CARGO_BIN_EXE_ringfence"));
+        let places = [programs.path("kubectl"), programs.path("helm"), ringfence].map(|file| file.parent().unwrap());
+        let before = std::env::var_os("PATH").unwrap_or_default();
+        let path = places.iter().map(|place| place.to_path_buf()).chain(std::env::split_paths(&before));
+        let output = Command::new("bash")
+            .args(["-c", script])
+            .current_dir(self.directory())
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("KUBECONFIG", self.admin_kubeconfig())
+            .env("HOME", self.path("home"))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Output { stdout, stderr, ok: output.status.success(), command: script.to_owned() }
     }
 
     fn command(&self, name: &str, kubeconfig: &std::path::Path, args: &[&str], stdin: &str) -> Output {

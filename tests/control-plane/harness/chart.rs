@@ -94,7 +94,11 @@ impl Bed {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/ringfence");
         let (chart, file) = (chart.to_string_lossy(), file.to_string_lossy());
         self.helm(&["install", RELEASE, &chart, "-n", NAMESPACE, "--create-namespace", "-f", &file]).expect_ok();
+        self.installed(front, certificates)
+    }
 
+    /// Makes a chart that somebody has installed reachable: its Service leads to the front.
+    pub(crate) fn installed(&self, front: Arc<Front>, certificates: PathBuf) -> Installation {
         let external = r#"{"spec": {"type": "ExternalName", "externalName": "localhost"}}"#;
         self.kubectl(&["patch", "service", RELEASE, "-n", NAMESPACE, "--type=merge", "-p", external]).expect_ok();
         let token = self.kubectl(&["create", "token", RELEASE, "-n", NAMESPACE, "--duration=8h"]).expect_ok();

@@ -16,7 +16,7 @@ const BESIDE: [&str; 3] = ["kube-controller-manager", "kube-scheduler", "helm"];
 pub(crate) struct Programs(BTreeMap<&'static str, PathBuf>);
 
 /// Why there are none.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum Unavailable {
     /// Nothing is wrong but that something is not installed; the line says how to install it.
     Missing(String),

@@ -1,0 +1,88 @@
+//! The index against watches of different kinds, which run ahead of and behind each other.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail like this, also in its helpers")]
+
+use ringfence_core::index::{Index, Pod};
+use ringfence_core::object::{Object, ObjectMeta};
+use ringfence_core::policy::NetworkPolicy;
+use ringfence_core::policy::parse::{Source, network_policy};
+use serde_json::json;
+
+const TEAM: &str = "team-a";
+
+fn put_namespace(index: &mut Index, uid: &str, version: u64, mode: &str) -> bool {
+    let text = json!({ "metadata": { "name": TEAM, "uid": uid, "resourceVersion": version.to_string(),
+        "labels": { "ringfence.dev/mode": mode } } })
+    .to_string();
+    let metadata: ObjectMeta<'_> = serde_json::from_str::<Object<'_>>(&text).unwrap().into_metadata();
+    index.contents_mut(TEAM).put_object(&metadata)
+}
+
+fn policy(name: &str, version: u64, types: &[&str]) -> NetworkPolicy {
+    let object = json!({ "metadata": { "name": name, "resourceVersion": version.to_string() },
+        "spec": { "podSelector": {}, "policyTypes": types } });
+    network_policy(&object, Source::Cluster).unwrap()
+}
+
+fn names(index: &Index) -> Vec<String> {
+    index.get(TEAM).unwrap().policies().map(|policy| policy.name.clone()).collect()
+}
+
+#[test]
+fn a_namespace_that_is_known_only_by_what_is_in_it_is_not_there() {
+    let mut index = Index::default();
+    assert!(index.contents_mut(TEAM).put_policy(policy("deny", 5, &["Ingress"])));
+    assert!(index.get(TEAM).is_none());
+    assert_eq!(index.iter().count(), 0);
+    assert!(put_namespace(&mut index, "u1", 4, "enforce"));
+    assert_eq!(names(&index), ["deny"]);
+}
+
+#[test]
+fn what_is_older_than_what_is_known_changes_nothing() {
+    let mut index = Index::default();
+    assert!(put_namespace(&mut index, "u1", 10, "enforce"));
+    assert!(!put_namespace(&mut index, "u1", 9, "warn"));
+    assert!(!put_namespace(&mut index, "u1", 11, "enforce"), "nothing but the version has changed");
+    assert_eq!(index.get(TEAM).unwrap().isolation.mode.as_deref(), Some("enforce"));
+    let namespace = index.contents_mut(TEAM);
+    assert!(namespace.put_policy(policy("deny", 20, &["Ingress", "Egress"])));
+    assert!(namespace.verdict().is_complete());
+    assert!(!namespace.put_policy(policy("deny", 19, &["Ingress"])));
+    assert!(namespace.verdict().is_complete());
+    assert!(namespace.put_policy(policy("deny", 21, &["Ingress"])));
+    assert!(!namespace.verdict().is_complete());
+    let lifted = Pod { held: false, uid: "p".to_owned(), version: 31, ..Pod::default() };
+    assert!(namespace.put_pod("web", lifted));
+    assert!(!namespace.put_pod("web", Pod { held: true, uid: "p".to_owned(), version: 30, ..Pod::default() }));
+    assert!(namespace.put_pod("web", Pod { held: true, uid: "q".to_owned(), version: 29, ..Pod::default() }));
+}
+
+/// The watch of policies may be behind the one of namespaces, or ahead of it, when a namespace is made anew.
+#[test]
+fn a_namespace_that_is_made_anew_has_nothing_of_its_predecessor_and_all_of_its_own() {
+    let mut index = Index::default();
+    put_namespace(&mut index, "u1", 10, "enforce");
+    index.contents_mut(TEAM).put_policy(policy("old", 11, &["Ingress", "Egress"]));
+    index.contents_mut(TEAM).put_policy(policy("new", 25, &["Ingress"]));
+    index.forget_namespace(TEAM, 20);
+    index.sweep(25);
+    assert!(index.get(TEAM).is_none());
+    put_namespace(&mut index, "u2", 24, "enforce");
+    assert_eq!(names(&index), ["new"]);
+    // A write to the old namespace that is delivered late.
+    assert!(!index.contents_mut(TEAM).put_policy(policy("old", 12, &["Ingress", "Egress"])));
+    assert_eq!(names(&index), ["new"]);
+    assert!(!index.get(TEAM).unwrap().verdict().is_complete());
+}
+
+#[test]
+fn what_is_left_of_a_namespace_goes_once_the_watch_of_its_contents_has_come_as_far() {
+    let mut index = Index::default();
+    put_namespace(&mut index, "u1", 10, "enforce");
+    index.forget_namespace(TEAM, 20);
+    index.sweep(19);
+    assert_eq!(index.names(), [TEAM]);
+    index.sweep(20);
+    assert_eq!(index.names(), Vec::<String>::new());
+}

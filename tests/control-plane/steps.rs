@@ -1,0 +1,179 @@
+//! What tests of the controller do and look at, in the words of kubectl.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Bed, Event, Mark, Options, Output, Shared, World, eventually};
+
+/// For anything that happens in the end, on a machine however loaded.
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// Who the controller is.
+pub(crate) const CONTROLLER: &str = "system:serviceaccount:ringfence-system:ringfence";
+
+/// A world whose Ringfence is stopped and broken, by one test at a time. Whoever has it finds it as the last one left it,
+/// so each puts right what it broke, also where it fails.
+pub(crate) fn disturbed() -> (&'static World, MutexGuard<'static, ()>) {
+    static WORLD: Shared<World> = Shared::new(|| World::start(&Options::whole(), &[("config.leaseDuration", "3s")]));
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    (WORLD.get(), turn)
+}
+
+/// kubectl as the controller itself, which the webhooks do not judge, and with every right: for what they can't prevent.
+pub(crate) fn as_controller(bed: &Bed, args: &[&str]) -> Output {
+    bed.kubectl(&[args, &["--as", CONTROLLER, "--as-group", "system:masters"]].concat())
+}
+
+pub(crate) fn create_namespace(bed: &Bed, name: &str) {
+    bed.kubectl(&["create", "namespace", name]).expect_ok();
+}
+
+/// A namespace with the labels that were given, and no others.
+pub(crate) fn create_labelled(bed: &Bed, name: &str, labels: &Value, annotations: &Value) {
+    let metadata = json!({ "name": name, "labels": labels, "annotations": annotations });
+    bed.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }).to_string());
+}
+
+/// A namespace as it was before there was a Ringfence.
+pub(crate) fn create_before_ringfence(bed: &Bed, name: &str) {
+    as_controller(bed, &["create", "namespace", name]).expect_ok();
+    assert_eq!(labels(bed, name)["ringfence.dev/mode"], Value::Null);
+}
+
+pub(crate) fn isolated_namespace(bed: &Bed, name: &str) {
+    let mark = bed.audit_mark();
+    create_namespace(bed, name);
+    until_isolated_and_logged(bed, &mark, name);
+}
+
+/// Waits until a namespace that is new since then is isolated, and what was written for that is in the audit log: what is
+/// found there later was written later.
+pub(crate) fn until_isolated_and_logged(bed: &Bed, mark: &Mark, name: &str) {
+    until_isolated(bed, name);
+    let last = format!("patch namespaces {name}");
+    eventually("its writes are logged", MINUTE, || said(&written(bed, mark, name)).contains(&last));
+}
+
+/// An object; null where there is none.
+pub(crate) fn get(bed: &Bed, namespace: &str, what: &str) -> Value {
+    let said =
+        bed.kubectl(&["get", what, "-n", namespace, "-o", "json", "--show-managed-fields", "--ignore-not-found"]);
+    let said = said.expect_ok();
+    if said.is_empty() { Value::Null } else { serde_json::from_str(&said).unwrap() }
+}
+
+pub(crate) fn labels(bed: &Bed, namespace: &str) -> Value {
+    get(bed, namespace, &format!("namespace/{namespace}"))["metadata"]["labels"].clone()
+}
+
+pub(crate) fn is_isolated(bed: &Bed, namespace: &str) -> bool {
+    labels(bed, namespace)["ringfence.dev/isolated"] == "true"
+}
+
+#[track_caller]
+pub(crate) fn until_isolated(bed: &Bed, namespace: &str) {
+    eventually(&format!("{namespace} is isolated"), MINUTE, || is_isolated(bed, namespace));
+}
+
+#[track_caller]
+pub(crate) fn until_not_isolated(bed: &Bed, namespace: &str) {
+    eventually(&format!("{namespace} is not isolated"), MINUTE, || !is_isolated(bed, namespace));
+}
+
+/// What the annotation says that is in the way; empty where it is not there.
+pub(crate) fn conflict(bed: &Bed, namespace: &str) -> String {
+    let path = r"jsonpath={.metadata.annotations.ringfence\.dev/conflict}";
+    bed.kubectl(&["get", "namespace", namespace, "-o", path]).expect_ok()
+}
+
+/// The names of the namespace's policies, sorted.
+pub(crate) fn policies(bed: &Bed, namespace: &str) -> Vec<String> {
+    names(&get(bed, namespace, "networkpolicies"))
+}
+
+/// The names of a list's items, sorted.
+pub(crate) fn names(list: &Value) -> Vec<String> {
+    let name = |item: &Value| item["metadata"]["name"].as_str().unwrap().to_owned();
+    // An empty list is not found, as kubectl sees it.
+    let mut names: Vec<String> = list["items"].as_array().into_iter().flatten().map(name).collect();
+    names.sort();
+    names
+}
+
+/// What the profile `standard` makes.
+pub(crate) const STANDARD: [&str; 3] = ["allow-dns", "allow-same-namespace", "default-deny-all"];
+
+/// Runs a pod without a controller of its own.
+pub(crate) fn run_pod(bed: &Bed, namespace: &str, name: &str) {
+    bed.kubectl(&["run", name, "-n", namespace, "--image=example.com/app"]).expect_ok();
+}
+
+/// Whether a pod waits for Ringfence: with the gate and the label, both. One without the other is a fault.
+pub(crate) fn is_held(bed: &Bed, namespace: &str, name: &str) -> bool {
+    let pod = get(bed, namespace, &format!("pod/{name}"));
+    let gated = pod["spec"]["schedulingGates"].to_string().contains("ringfence.dev/baseline");
+    assert_eq!(pod["metadata"]["labels"]["ringfence.dev/held"] == "true", gated, "{pod:#}");
+    gated
+}
+
+#[track_caller]
+pub(crate) fn until_bound(bed: &Bed, namespace: &str, name: &str) {
+    eventually(&format!("pod {name} has a node"), MINUTE, || {
+        get(bed, namespace, &format!("pod/{name}"))["spec"]["nodeName"].is_string()
+    });
+}
+
+/// The Events of a namespace that Ringfence has published for a reason.
+pub(crate) fn told(bed: &Bed, namespace: &str, reason: &str) -> Vec<Value> {
+    let said = bed.kubectl(&["get", "events.v1.events.k8s.io", "-n", namespace, "-o", "json"]).expect_ok();
+    let all: Value = serde_json::from_str(&said).unwrap();
+    let ours = |event: &&Value| event["reason"] == reason && event["reportingController"] == "ringfence.dev/controller";
+    all["items"].as_array().unwrap().iter().filter(ours).cloned().collect()
+}
+
+/// What the controller has written since a place in the audit log, in order, Events and its Lease aside.
+pub(crate) fn written(bed: &Bed, mark: &Mark, namespace: &str) -> Vec<Event> {
+    let mut events = bed.audit_since(mark);
+    events.retain(|event| {
+        event.user == CONTROLLER
+            && event.namespace == namespace
+            && !matches!(event.verb.as_str(), "get" | "list" | "watch")
+            && !matches!(event.resource.as_str(), "events" | "leases")
+    });
+    events
+}
+
+/// The same in words.
+pub(crate) fn said(events: &[Event]) -> Vec<String> {
+    events.iter().map(|event| format!("{} {} {}", event.verb, event.resource, event.name)).collect()
+}
+
+/// A policy that opens everything in one direction, where the profile has its deny-all.
+pub(crate) fn policy(namespace: &str, name: &str, spec: &Value) -> String {
+    let metadata = json!({ "name": name, "namespace": namespace });
+    let kind = "NetworkPolicy";
+    json!({ "apiVersion": "networking.k8s.io/v1", "kind": kind, "metadata": metadata, "spec": spec }).to_string()
+}
+
+pub(crate) fn denies_all() -> Value {
+    json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] })
+}
+
+pub(crate) fn opens_ingress() -> Value {
+    json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}] })
+}
+
+/// A time from now, as the annotations write it.
+pub(crate) fn in_seconds(seconds: i64) -> String {
+    let now = jiff::Timestamp::now();
+    (now + jiff::SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The names of a pod's scheduling gates.
+pub(crate) fn gates(pod: &Value) -> Vec<String> {
+    let gates = pod["spec"]["schedulingGates"].as_array().into_iter().flatten();
+    gates.map(|gate| gate["name"].as_str().unwrap().to_owned()).collect()
+}

@@ -1,0 +1,279 @@
+//! A tenant who has all that Kubernetes gives to the admin of a namespace, and tries what can be tried with it.
+
+use serde_json::{Value, json};
+
+use crate::ask::{APPLY, Asker, JSON_PATCH, MERGE, STRATEGIC};
+use crate::harness::{ALICE, Bed, World, eventually};
+use crate::scene::{MINUTE, POLICIES, admin, deny_all, is_isolated, isolated_namespace, namespace, policy};
+
+crate::tests![
+    an_admin_of_a_namespace_takes_nothing_away_from_its_baseline,
+    an_admin_of_a_namespace_opens_nothing_that_the_profile_denies,
+    an_admin_of_a_namespace_gives_itself_no_permission_to_deviate,
+    no_owner_has_the_garbage_collector_delete_the_baseline,
+];
+
+const BASELINE: [&str; 3] = ["allow-dns", "allow-same-namespace", "default-deny-all"];
+
+/// An isolated namespace with alice as its admin, as the built-in role has it.
+fn alice_in<'b>(bed: &'b Bed, name: &str) -> Asker<'b> {
+    isolated_namespace(bed, name);
+    bed.kubectl(&["create", "rolebinding", "admins", "-n", name, "--clusterrole=admin", "--user=alice"]).expect_ok();
+    eventually("the right is known", MINUTE, || {
+        bed.kubectl_with(ALICE, &["auth", "can-i", "delete", "networkpolicies", "-n", name]).ok
+    });
+    Asker::new(bed, ALICE)
+}
+
+/// The managed policies as they are stored, and whether the namespace is isolated: what nothing here may change.
+fn baseline(bed: &Bed, name: &str) -> (Vec<Value>, bool) {
+    let admin = admin(bed);
+    let policies = BASELINE.map(|policy| admin.get(&format!("{POLICIES}/{name}/networkpolicies/{policy}")));
+    (policies.to_vec(), is_isolated(&admin, name))
+}
+
+fn an_admin_of_a_namespace_takes_nothing_away_from_its_baseline() {
+    let bed = &World::shared().bed;
+    let alice = alice_in(bed, "tenant-takes");
+    let before = baseline(bed, "tenant-takes");
+    let policies = format!("{POLICIES}/tenant-takes/networkpolicies");
+    let uid = admin(bed).get("/api/v1/namespaces/tenant-takes")["metadata"]["uid"].clone();
+    let owner = |uid: &Value| json!([{ "apiVersion": "v1", "kind": "Namespace", "name": "tenant-takes", "uid": uid }]);
+    let metadata = |metadata: Value| json!({ "metadata": metadata });
+    let spec = |spec: Value| json!({ "spec": spec });
+    for name in BASELINE {
+        let path = format!("{policies}/{name}");
+        for options in [
+            json!({}),
+            json!({ "gracePeriodSeconds": 0 }),
+            json!({ "propagationPolicy": "Orphan" }),
+            json!({ "propagationPolicy": "Foreground" }),
+            json!({ "dryRun": ["All"] }),
+        ] {
+            alice.delete(&path, &options).expect_denied("ManagedPolicy");
+        }
+        let tampering = [
+            metadata(json!({ "labels": { "app.kubernetes.io/managed-by": null } })),
+            metadata(json!({ "labels": { "app.kubernetes.io/managed-by": "alice" } })),
+            metadata(json!({ "labels": null })),
+            metadata(json!({ "finalizers": ["example.com/keep"] })),
+            metadata(json!({ "ownerReferences": owner(&json!("6b8cf2c6-0000-4000-8000-000000000000")) })),
+            metadata(json!({ "ownerReferences": owner(&uid) })),
+            spec(json!({ "podSelector": { "matchLabels": { "app": "web" } } })),
+            spec(json!({ "podSelector": { "matchExpressions": [{ "key": "app", "operator": "DoesNotExist" }] } })),
+            spec(json!({ "ingress": [{}] })),
+            spec(json!({ "egress": [{}] })),
+            spec(json!({ "ingress": [null], "policyTypes": ["Ingress", "Egress"] })),
+            spec(json!({ "policyTypes": ["Ingress"], "egress": null })),
+            spec(json!({ "policyTypes": ["Egress"], "ingress": null })),
+            spec(json!({ "ingress": [{ "from": [{ "namespaceSelector": {} }] }] })),
+        ];
+        let current = alice.get(&path);
+        let mut tried = 0;
+        for patch in &tampering {
+            // What says what is there already is no change.
+            if patch["spec"]
+                .as_object()
+                .is_some_and(|spec| spec.iter().all(|(key, value)| current["spec"][key] == *value))
+            {
+                continue;
+            }
+            tried += 1;
+            for at in [path.clone(), format!("{path}?dryRun=All"), format!("{path}?fieldManager=ringfence")] {
+                alice.patch(&at, MERGE, patch).expect_denied("ManagedPolicy");
+            }
+            alice.patch(&path, STRATEGIC, patch).expect_denied("ManagedPolicy");
+        }
+        assert!(tried >= 10);
+        let both =
+            json!({ "metadata": { "labels": null }, "spec": { "podSelector": { "matchLabels": { "app": "web" } } } });
+        alice.patch(&path, MERGE, &both).expect_denied("ManagedPolicy");
+        let everything =
+            [json!({ "op": "replace", "path": "/spec/podSelector", "value": { "matchLabels": { "app": "web" } } })];
+        alice.patch(&path, JSON_PATCH, &json!(everything)).expect_denied("ManagedPolicy");
+        let mut applied =
+            policy(name, json!({ "podSelector": { "matchLabels": { "app": "web" } }, "policyTypes": ["Ingress"] }));
+        for manager in ["alice", "ringfence"] {
+            alice
+                .patch(&format!("{path}?fieldManager={manager}&force=true"), APPLY, &applied)
+                .expect_denied("ManagedPolicy");
+        }
+        applied["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": "ringfence" });
+        alice.replace(&path, &applied).expect_denied("ManagedPolicy");
+        // Nor does she excuse what it would do.
+        let excused = metadata(json!({ "annotations": {
+            "ringfence.dev/exception-reason": "so", "ringfence.dev/exception-until": "2999-01-01T00:00:00Z",
+        } }));
+        let denied = alice.patch(&path, MERGE, &excused);
+        assert!(denied.status >= 400, "{denied:#?}");
+    }
+    alice.delete(&policies, &Value::Null).expect_denied("ManagedPolicy");
+    // What is hers to take on the namespace itself is nothing.
+    for at in ["/api/v1/namespaces/tenant-takes", "/api/v1/namespaces/tenant-takes/status"] {
+        let mode = metadata(json!({ "labels": { "ringfence.dev/mode": "audit" } }));
+        alice.patch(at, MERGE, &mode).expect_forbidden();
+    }
+    alice.delete("/api/v1/namespaces/tenant-takes", &Value::Null).expect_forbidden();
+    assert_eq!(baseline(bed, "tenant-takes"), before);
+}
+
+fn an_admin_of_a_namespace_opens_nothing_that_the_profile_denies() {
+    let bed = &World::shared().bed;
+    let alice = alice_in(bed, "tenant-opens");
+    let before = baseline(bed, "tenant-opens");
+    let policies = format!("{POLICIES}/tenant-opens/networkpolicies");
+    let open = |spec: Value| alice.create(&policies, &policy("opens", spec));
+    let from = |peers: Value| json!({ "podSelector": {}, "ingress": [{ "from": peers }] });
+    let expression = |key: &str, operator: &str, values: Value| json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] });
+    let name = "kubernetes.io/metadata.name";
+    let denied = [
+        json!({ "podSelector": {}, "ingress": [{}] }),
+        json!({ "podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress", "Egress"] }),
+        json!({ "podSelector": {}, "ingress": [null] }),
+        json!({ "podSelector": {}, "ingress": [{ "from": [] }] }),
+        json!({ "podSelector": {}, "egress": [{}], "policyTypes": ["Egress"] }),
+        json!({ "podSelector": {}, "egress": [{ "to": [{ "namespaceSelector": {} }] }], "policyTypes": ["Egress"] }),
+        from(json!([{ "namespaceSelector": {} }])),
+        from(json!([{ "namespaceSelector": {}, "podSelector": {} }])),
+        from(json!([{ "namespaceSelector": expression(name, "Exists", Value::Null) }])),
+        from(
+            json!([{ "namespaceSelector": expression(name, "NotIn", json!(["tenant-opens"])) }, { "podSelector": {} }]),
+        ),
+        from(
+            json!([{ "namespaceSelector": expression("team", "Exists", Value::Null) }, { "namespaceSelector": expression("team", "DoesNotExist", Value::Null) }]),
+        ),
+        from(json!([{ "ipBlock": { "cidr": "0.0.0.0/0" } }])),
+        from(json!([{ "ipBlock": { "cidr": "::/0" } }])),
+        from(json!([{ "ipBlock": { "cidr": "0.0.0.0/1" } }, { "ipBlock": { "cidr": "128.0.0.0/1" } }])),
+        from(
+            json!([{ "ipBlock": { "cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"] } }, { "ipBlock": { "cidr": "10.0.0.0/8" } }]),
+        ),
+        json!({ "podSelector": {}, "ingress": [{ "ports": [
+            { "protocol": "TCP", "port": 1, "endPort": 65535 },
+            { "protocol": "UDP", "port": 1, "endPort": 65535 },
+            { "protocol": "SCTP", "port": 1, "endPort": 65535 },
+        ] }] }),
+        json!({ "podSelector": {}, "ingress": [{ "ports": [{ "protocol": "TCP" }, { "protocol": "UDP" }, { "protocol": "SCTP" }] }] }),
+        json!({ "podSelector": expression("app", "NotIn", json!(["x", "x"])), "ingress": [{ "from": [{ "namespaceSelector": {} }] }, {}] }),
+    ];
+    let (last, all) = denied.split_last().unwrap();
+    for spec in all {
+        let answer = open(spec.clone());
+        assert!(answer.status != 201, "{spec:#} is let through: {:?}", answer.warnings);
+        answer.expect_denied("BaselineWeakened");
+        // Under a name of the baseline, and with its label, it is no better.
+        let mut marked = policy("opens", spec.clone());
+        marked["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": "ringfence" });
+        alice.create(&policies, &marked).expect_denied("ManagedPolicy");
+    }
+    // For some pods it is warned of; the rest of them makes it all.
+    alice.create(&policies, &policy("some", last.clone())).expect_ok();
+    let rest = json!({ "podSelector": expression("app", "In", json!(["x"])), "ingress": [{}] });
+    alice.create(&policies, &policy("rest", rest.clone())).expect_denied("BaselineWeakened");
+    let path = format!("{policies}/some");
+    alice
+        .patch(&path, MERGE, &json!({ "spec": { "podSelector": { "matchExpressions": null } } }))
+        .expect_denied("BaselineWeakened");
+    alice.delete(&path, &Value::Null).expect_ok();
+    // Halves of the Internet, one at a time, and then by changing a narrow one.
+    alice.create(&policies, &policy("half", from(json!([{ "ipBlock": { "cidr": "0.0.0.0/1" } }])))).expect_ok();
+    open(from(json!([{ "ipBlock": { "cidr": "128.0.0.0/1" } }]))).expect_denied("BaselineWeakened");
+    let narrow = from(json!([{ "ipBlock": { "cidr": "192.0.2.0/24" } }]));
+    alice.create(&policies, &policy("narrow", narrow)).expect_ok();
+    let other_half = json!({ "spec": from(json!([{ "ipBlock": { "cidr": "128.0.0.0/1" } }])) });
+    alice.patch(&format!("{policies}/narrow"), MERGE, &other_half).expect_denied("BaselineWeakened");
+    assert_eq!(baseline(bed, "tenant-opens"), before);
+}
+
+fn an_admin_of_a_namespace_gives_itself_no_permission_to_deviate() {
+    let bed = &World::shared().bed;
+    let alice = alice_in(bed, "tenant-permits");
+    let policies = format!("{POLICIES}/tenant-permits/networkpolicies");
+    let mut excused = policy("opens", json!({ "podSelector": {}, "ingress": [{}] }));
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+    excused["metadata"]["annotations"] = json!({
+        "ringfence.dev/exception-reason": "so", "ringfence.dev/exception-until": until.to_string(),
+    });
+    alice.create(&policies, &excused).expect_denied("NotPermitted");
+    // RBAC lets nobody grant what they do not have, and the admin role must not come to have it by aggregation.
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/tenant-permits";
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "deviates" },
+        "rules": [{ "apiGroups": ["ringfence.dev"], "resources": ["exceptions", "modes", "profiles"], "verbs": ["use"] }],
+    });
+    alice.create(&format!("{roles}/roles"), &role).expect_forbidden();
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "deviates" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "ringfence-deviate" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice" }],
+    });
+    alice.create(&format!("{roles}/rolebindings"), &binding).expect_forbidden();
+    // An account of hers that is called like Ringfence's is not Ringfence's.
+    bed.kubectl_with(ALICE, &["create", "serviceaccount", "ringfence", "-n", "tenant-permits"]).expect_ok();
+    bed.kubectl_with(
+        ALICE,
+        &[
+            "create",
+            "rolebinding",
+            "ringfence",
+            "-n",
+            "tenant-permits",
+            "--clusterrole=admin",
+            "--serviceaccount=tenant-permits:ringfence",
+        ],
+    )
+    .expect_ok();
+    let as_it = "--as=system:serviceaccount:tenant-permits:ringfence";
+    let delete = ["delete", "networkpolicy", "default-deny-all", "-n", "tenant-permits"];
+    eventually("the account is refused by Ringfence, not by RBAC", MINUTE, || {
+        bed.kubectl_with(ALICE, &[&delete[..], &[as_it]].concat()).expect_error().contains("ManagedPolicy")
+    });
+    for other in ["ringfence-system:ringfence", "kube-system:namespace-controller"] {
+        let other = format!("--as=system:serviceaccount:{other}");
+        let refused = bed.kubectl_with(ALICE, &[&delete[..], &[&other]].concat()).expect_error();
+        assert!(refused.contains("cannot impersonate"), "{refused}");
+    }
+    // Granted one exception by name, she has that one.
+    let mut granted = role.clone();
+    granted["rules"][0]["resources"] = json!(["exceptions"]);
+    granted["rules"][0]["resourceNames"] = json!(["opens"]);
+    admin(bed).create(&format!("{roles}/roles"), &granted).expect_ok();
+    let binding = ["create", "rolebinding", "deviates", "-n", "tenant-permits", "--role=deviates", "--user=alice"];
+    bed.kubectl(&binding).expect_ok();
+    eventually("the right is known", MINUTE, || alice.create(&policies, &excused).status == 201);
+    excused["metadata"]["name"] = json!("opens-more");
+    alice.create(&policies, &excused).expect_denied("NotPermitted");
+    assert!(is_isolated(&admin(bed), "tenant-permits"));
+}
+
+fn no_owner_has_the_garbage_collector_delete_the_baseline() {
+    let bed = &World::shared().bed;
+    let admin = admin(bed);
+    // A deny-all that is somebody else's, and that belongs to something that is not there: the collector wants it gone.
+    let mut object = namespace("collected");
+    object["metadata"]["labels"] = json!({ "ringfence.dev/profile": "deny-all", "ringfence.dev/mode": "warn" });
+    admin.create("/api/v1/namespaces", &object).expect_ok();
+    let policies = format!("{POLICIES}/collected/networkpolicies");
+    admin.create(&policies, &deny_all("default-deny-all")).expect_ok();
+    let enforce = json!({ "metadata": { "labels": { "ringfence.dev/mode": "enforce" } } });
+    admin.patch("/api/v1/namespaces/collected", MERGE, &enforce).expect_ok();
+    eventually("the namespace is isolated", MINUTE, || is_isolated(&admin, "collected"));
+    let path = format!("{policies}/default-deny-all");
+    let mark = bed.audit_mark();
+    let gone = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "6b8cf2c6-0000-4000-8000-000000000000" }]);
+    let planted = admin.patch(&path, MERGE, &json!({ "metadata": { "ownerReferences": gone } })).expect_ok();
+    eventually("the garbage collector has tried, and was refused", MINUTE, || {
+        let tried = bed.audit_since(&mark).into_iter().filter(|event| {
+            event.verb == "delete"
+                && event.namespace == "collected"
+                && event.user.ends_with(":generic-garbage-collector")
+        });
+        let codes: Vec<u64> = tried.map(|event| event.code).collect();
+        assert!(codes.iter().all(|code| *code == 403), "{codes:?}");
+        !codes.is_empty()
+    });
+    assert_eq!(admin.get(&path)["metadata"]["uid"], planted["metadata"]["uid"]);
+    assert!(is_isolated(&admin, "collected"));
+    // It gives up once the owner is taken away again, which is no change for the worse.
+    admin.patch(&path, MERGE, &json!({ "metadata": { "ownerReferences": null } })).expect_ok();
+}
