@@ -21,6 +21,7 @@ crate::tests![
     isolated_is_taken_off_at_create,
     isolated_is_not_set_by_a_forced_apply,
     the_mode_of_a_terminating_namespace_stays,
+    a_template_with_the_label_of_held_pods_is_refused_isolated_or_not,
 ];
 
 fn labels_do_not_change_through_a_namespace_s_status_or_finalize() {
@@ -372,4 +373,32 @@ fn the_mode_of_a_terminating_namespace_stays() {
     // It ends all the same.
     owner.patch(path, MERGE, &json!({ "metadata": { "finalizers": null } })).expect_ok();
     eventually("the namespace is gone", MINUTE, || !bed.kubectl(&["get", "namespace", "ending-modes"]).ok);
+}
+
+/// Lifting takes the label off, so the pods' controller would not know them any more and make others without end: 62 in
+/// eight seconds when it was tried.
+fn a_template_with_the_label_of_held_pods_is_refused_isolated_or_not() {
+    let bed = &World::shared().bed;
+    isolated_namespace(bed, "templates");
+    pending_namespace(bed, "templates-pending");
+    let admin = admin(bed);
+    let template = |labels: &Value| json!({ "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "c", "image": "i" }], "restartPolicy": "Always" } });
+    for name in ["templates", "templates-pending"] {
+        let path = format!("/apis/apps/v1/namespaces/{name}/deployments");
+        let deployment = |name: &str, labels: &Value| {
+            json!({ "metadata": { "name": name }, "spec": { "selector": { "matchLabels": { "app": "web" } },
+                "template": template(labels) } })
+        };
+        let held = json!({ "app": "web", "ringfence.dev/held": "true" });
+        admin.create(&path, &deployment("held", &held)).expect_denied("LabelTampered");
+        let plain = deployment("plain", &json!({ "app": "web" }));
+        assert_eq!(admin.create(&path, &plain).status, 201);
+        let change = json!({ "spec": { "template": { "metadata": { "labels": { "ringfence.dev/held": "x" } } } } });
+        admin.patch(&format!("{path}/plain"), MERGE, &change).expect_denied("LabelTampered");
+        let mut job = template(&held);
+        job["spec"]["restartPolicy"] = json!("Never");
+        let schedule = json!({ "metadata": { "name": "nightly" },
+            "spec": { "schedule": "0 3 * * *", "jobTemplate": { "spec": { "template": job } } } });
+        admin.create(&format!("/apis/batch/v1/namespaces/{name}/cronjobs"), &schedule).expect_denied("LabelTampered");
+    }
 }

@@ -30,6 +30,7 @@ mod outlive;
 mod permission;
 mod race;
 mod readme;
+mod reviews;
 mod scene;
 mod steps;
 mod tenant;
