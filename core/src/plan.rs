@@ -12,6 +12,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
 
 use crate::config::Config;
 use crate::index::Namespace;
+use crate::profile::Profile;
 use crate::vocabulary::{CONFLICT, Mode};
 
 /// How long before the end of an exemption or exception it is announced.
@@ -115,13 +116,23 @@ pub fn plan(namespace: &Namespace, config: &Config, now: Timestamp, given_up: &B
                 None
             }
         };
-        plan.conflicts.extend(conflict.filter(|_| !effective).map(|conflict| (policy.name.clone(), conflict)));
+        plan.conflicts.extend(conflict.map(|conflict| (policy.name.clone(), conflict)));
     }
-    let stale = namespace
+    let stale: Vec<&str> = namespace
         .policies()
         .filter(|present| present.managed && !present.deleting)
-        .filter(|present| profile.policies().iter().all(|policy| policy.name != present.name));
-    changes.extend(stale.map(|present| Action::Prune(present.name.clone())));
+        .filter(|present| profile.policies().iter().all(|policy| policy.name != present.name))
+        .map(|present| present.name.as_str())
+        .collect();
+    // What the profile lacks goes once all that it has is there, and only if nothing hangs on it: the policy that should
+    // take its place may be somebody else's, and say something else.
+    let needed = effective && !stale.is_empty() && !is_effective_without(namespace, &stale, profile, now);
+    if changes.is_empty() && !needed {
+        changes.extend(stale.iter().map(|name| Action::Prune((*name).to_owned())));
+    }
+    if effective && !needed {
+        plan.conflicts.clear();
+    }
     // What these change is judged before anything is concluded from it.
     let settled = changes.is_empty();
     plan.actions.extend(changes);
@@ -134,9 +145,22 @@ pub fn plan(namespace: &Namespace, config: &Config, now: Timestamp, given_up: &B
         }
         let shortfalls = if effective { Vec::new() } else { profile.shortfalls(namespace.verdict()) };
         let conflicts = plan.conflicts.iter().map(|(name, conflict)| format!("NetworkPolicy {name} {conflict}"));
-        plan.actions.extend(report(namespace, &conflicts.chain(shortfalls).collect::<Vec<_>>(), given_up));
+        let kept = stale.iter().filter(|_| needed).map(|name| {
+            format!("NetworkPolicy {name} is not of this profile, and stays: without it the baseline is not effective")
+        });
+        let obstacles: Vec<String> = conflicts.chain(shortfalls).chain(kept).collect();
+        plan.actions.extend(report(namespace, &obstacles, given_up));
     }
     plan
+}
+
+/// Whether the baseline would still be effective without some policies.
+fn is_effective_without(namespace: &Namespace, policies: &[&str], profile: &Profile, now: Timestamp) -> bool {
+    let mut rest = namespace.clone();
+    for policy in policies {
+        rest.remove_policy(policy);
+    }
+    rest.is_effective(profile, now)
 }
 
 /// What ends by itself: when it is to be announced, and when to look again.

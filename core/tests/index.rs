@@ -77,6 +77,17 @@ fn a_namespace_that_is_made_anew_has_nothing_of_its_predecessor_and_all_of_its_o
 }
 
 #[test]
+fn the_late_news_of_a_deletion_does_not_take_away_what_was_made_since() {
+    let mut index = Index::default();
+    put_namespace(&mut index, "u1", 10, "enforce");
+    let namespace = index.contents_mut(TEAM);
+    namespace.put_policy(policy("deny", 30, &["Ingress"]));
+    assert!(!namespace.remove_policy_at("deny", 20));
+    assert!(namespace.remove_policy_at("deny", 31));
+    assert!(!namespace.remove_policy_at("deny", 32));
+}
+
+#[test]
 fn what_is_left_of_a_namespace_goes_once_the_watch_of_its_contents_has_come_as_far() {
     let mut index = Index::default();
     put_namespace(&mut index, "u1", 10, "enforce");

@@ -135,11 +135,15 @@ fn check(namespace: &Namespace, config: &Config, plan: &Plan) {
                 assert!(namespace.policy(name).is_some_and(|there| there.managed), "prunes what is not its own");
             }
             Action::EndExemption => assert_eq!(namespace.isolation.mode.as_deref(), Some("exempt")),
-            Action::Report(text) => assert!(text.is_none() || mode == Some(Mode::Enforce) && !effective, "{text:?}"),
+            Action::Report(Some(text)) => {
+                assert_eq!(mode, Some(Mode::Enforce));
+                assert!(!effective || text.contains("stays: without it"), "{text:?}");
+            }
+            Action::Report(None) => {}
         }
     }
     for (name, _) in &plan.conflicts {
-        assert!(!effective && namespace.policy(name).is_some_and(|there| !there.managed), "{name}");
+        assert!(namespace.policy(name).is_some_and(|there| !there.managed), "{name}");
     }
 }
 
@@ -222,6 +226,33 @@ fn a_managed_policy_that_the_profile_does_not_have_is_pruned_and_others_stay() {
     // What is applied comes before what is taken away: there is no gap between.
     let prune = actions.iter().position(|action| matches!(action, Action::Prune(_))).unwrap();
     assert!(actions[..prune].iter().all(|action| matches!(action, Action::Apply(_))));
+}
+
+/// The policy that should take its place is somebody else's, and isolates one pod only.
+#[test]
+fn a_policy_that_the_profile_does_not_have_stays_while_the_baseline_hangs_on_it() {
+    let config = Config::parse(&json!({ "profiles": { "edge": { "policies": [
+        { "name": "edge-deny", "spec": deny_all() } ] } } }))
+    .unwrap();
+    let narrow = json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] });
+    let start = labelled(Some("edge"), Some("enforce"), Some("true"))
+        .with(&policy("default-deny-all", true, &deny_all()))
+        .with(&policy("edge-deny", false, &narrow));
+    let (namespace, actions) = start.settled(&config);
+    let [Action::Report(Some(text))] = actions.as_slice() else { panic!("{actions:?}") };
+    assert!(
+        text.contains("edge-deny is not managed") && text.contains("default-deny-all is not of this profile"),
+        "{text}"
+    );
+    assert!(namespace.policy("default-deny-all").is_some());
+    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
+
+    // Once the other one says what it should, nothing hangs on the old one any more.
+    let mut index = Index::default();
+    *index.namespace_mut(TEAM) = namespace;
+    let (namespace, actions) = Start(index).with(&policy("edge-deny", false, &deny_all())).settled(&config);
+    assert_eq!(actions, [Action::Prune("default-deny-all".to_owned()), Action::Report(None)]);
+    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
 }
 
 #[test]

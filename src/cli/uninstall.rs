@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures::TryStreamExt;
+use futures::StreamExt;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams};
@@ -85,6 +85,13 @@ fn unless_gone<T>(patched: kube::Result<T>) -> kube::Result<()> {
     }
 }
 
+/// Carries out all writes, and fails with the first error once all are done: one pod that another webhook does not let
+/// go must not keep the others.
+async fn all(writes: impl Iterator<Item = impl Future<Output = kube::Result<()>>>) -> kube::Result<()> {
+    let results: Vec<kube::Result<()>> = futures::stream::iter(writes).buffer_unordered(CONCURRENT).collect().await;
+    results.into_iter().collect()
+}
+
 async fn lift(client: &Client) -> kube::Result<usize> {
     let pods: Api<Pod> = Api::all(client.clone());
     // A pod with a gate has no node, and no other way to find gates is as cheap: somebody may have taken the label off.
@@ -94,16 +101,15 @@ async fn lift(client: &Client) -> kube::Result<usize> {
         gates.is_some_and(|gates| gates.iter().any(|gate| gate.name == GATE)) || pod.labels().contains_key(HELD)
     };
     let held: Vec<&Pod> = waiting.items.iter().filter(|pod| gated(pod)).collect();
-    futures::stream::iter(held.iter().map(Ok))
-        .try_for_each_concurrent(CONCURRENT, |pod| async {
-            let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-            let patch = Patch::Strategic(json!({
-                "metadata": { "uid": pod.metadata.uid, "labels": { (HELD): null } },
-                "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] },
-            }));
-            unless_gone(api.patch_metadata(&pod.name_any(), &params(), &patch).await)
-        })
-        .await?;
+    let writes = held.iter().map(|pod| async {
+        let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+        let patch = Patch::Strategic(json!({
+            "metadata": { "uid": pod.metadata.uid, "labels": { (HELD): null } },
+            "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] },
+        }));
+        unless_gone(api.patch_metadata(&pod.name_any(), &params(), &patch).await)
+    });
+    all(writes).await?;
     Ok(held.len())
 }
 
@@ -116,10 +122,9 @@ async fn unlabel(client: &Client) -> kube::Result<usize> {
     let labelled: Vec<_> = found.items.iter().filter(|object| ours(object)).collect();
     let patch =
         Patch::Merge(json!({ "metadata": { "labels": { (ISOLATED): null }, "annotations": { (CONFLICT): null } } }));
-    futures::stream::iter(labelled.iter().map(Ok))
-        .try_for_each_concurrent(CONCURRENT, |object| async {
-            unless_gone(api.patch_metadata(&object.name_any(), &params(), &patch).await)
-        })
-        .await?;
+    let writes = labelled
+        .iter()
+        .map(|object| async { unless_gone(api.patch_metadata(&object.name_any(), &params(), &patch).await) });
+    all(writes).await?;
     Ok(labelled.len())
 }

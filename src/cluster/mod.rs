@@ -1,6 +1,6 @@
 //! The state behind every decision: the index of namespaces, and what fills it.
 //!
-//! An embedded cluster is filled from manifests ([`fill`]) and changed by what is admitted ([`memory`]); a live one is
+//! An embedded cluster is filled from manifests ([`fill()`]) and changed by what is admitted ([`memory`]); a live one is
 //! filled by an API server's watches ([`live`]).
 
 mod authz;

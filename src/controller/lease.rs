@@ -229,7 +229,11 @@ pub async fn seize(client: Client, namespace: &str, name: &str, holder: &str, ke
     const ATTEMPTS: usize = 20;
     let api: Api<Lease> = Api::namespaced(client, namespace);
     for attempt in 1..=ATTEMPTS {
-        let Some(mut lease) = api.get_opt(name).await? else { return Ok(()) };
+        let found = api.get_opt(name).await?;
+        let is_new = found.is_none();
+        // Where there is none, a controller that runs would make it and write on.
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let mut lease = found.unwrap_or(Lease { metadata, spec: None });
         let spec = lease.spec.get_or_insert_default();
         let held = spec.holder_identity.as_deref().is_some_and(|other| !other.is_empty() && other != holder);
         let lasts = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
@@ -238,7 +242,9 @@ pub async fn seize(client: Client, namespace: &str, name: &str, holder: &str, ke
         spec.lease_duration_seconds = i32::try_from(kept.as_secs()).ok();
         spec.acquire_time = Some(now.clone());
         spec.renew_time = Some(now);
-        match api.replace(name, &PostParams::default(), &lease).await {
+        let params = PostParams::default();
+        let written = if is_new { api.create(&params, &lease).await } else { api.replace(name, &params, &lease).await };
+        match written {
             Err(kube::Error::Api(status)) if status.code == 409 && attempt < ATTEMPTS => {}
             Err(error) => return Err(error),
             Ok(_) => {

@@ -35,6 +35,9 @@ const HELD_FOR_LONG: SignedDuration = SignedDuration::from_secs(60);
 /// From this wait on a refusal is no accident any more, and the namespace says what is in the way.
 const REPORTED: Duration = Duration::from_secs(2);
 
+/// When pods are looked at again that could not be lifted, and should have been gone.
+const LIFT_AGAIN: Duration = Duration::from_secs(1);
+
 /// How many pods of one namespace are named in Events: hundreds that wait for the same are told of by a few.
 const NAMED: usize = 5;
 
@@ -86,7 +89,11 @@ pub async fn run(cluster: Arc<Cluster>, mut leadership: Leadership, metrics: Arc
     });
     // Before every watch has delivered, policies that are there would look as if they were not.
     cluster.synced().await;
-    tokio::join!(controller.work(&mut leadership), publish(events, told, is_busy));
+    // Either one ends only where something is badly wrong, and the process with it.
+    tokio::select! {
+        () = controller.work(&mut leadership) => {}
+        () = publish(events, told, is_busy) => {}
+    }
 }
 
 /// Publishes what people are told, when there is nothing more urgent to write.
@@ -173,7 +180,7 @@ impl Controller {
                 names = self.cluster.changed() => {
                     for name in names {
                         let not_before = lock(&self.standings).get(&name).and_then(|standing| standing.not_before);
-                        match not_before.filter(|at| *at > Instant::now()) {
+                        match not_before.filter(|at| *at > Instant::now() && !self.must_lose_isolated(&name)) {
                             Some(at) => later(name, at),
                             None => due.add(name),
                         }
@@ -272,7 +279,9 @@ impl Controller {
                 // A pod that is gone by now is still in the index; its watch brings the news. Anything else was written
                 // and taken, and is not there.
                 let lifts = last.iter().all(|action| matches!(action, Action::Lift(_)));
-                return if lifts { Ok(until) } else { Err(WriteError::NotKept) };
+                let soon = Instant::now() + LIFT_AGAIN;
+                let again = until.map_or(soon, |until| until.min(soon));
+                return if lifts { Ok(Some(again)) } else { Err(WriteError::NotKept) };
             }
             for group in groups(&plan.actions) {
                 self.carry_out(&namespace, group, now).await?;
@@ -329,6 +338,15 @@ impl Controller {
         }
     }
 
+    /// Whether a namespace's label says something that is not so any more: that waits for no failure's time to be over.
+    fn must_lose_isolated(&self, name: &str) -> bool {
+        let (config, now) = (self.cluster.config(), Timestamp::now());
+        self.cluster.namespace(name).is_some_and(|namespace| {
+            namespace.isolation.isolated.is_some()
+                && !namespace.profile(config).is_some_and(|profile| namespace.is_effective(profile, now))
+        })
+    }
+
     /// Whether something about an object has not been told yet.
     fn is_news(&self, uid: &str, what: String) -> bool {
         lock(&self.told).insert((uid.to_owned(), what))
@@ -360,6 +378,8 @@ impl Controller {
             }
         }
         lock(&self.told).retain(|(uid, _)| known.contains(uid.as_str()));
+        let names: HashSet<&str> = namespaces.iter().map(|namespace| namespace.name()).collect();
+        lock(&self.standings).retain(|name, _| names.contains(name.as_str()));
     }
 }
 

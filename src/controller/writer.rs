@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
 use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
 use kube::Client;
@@ -93,8 +94,9 @@ impl Writer {
             Action::Prune(name) => self.prune(namespace, name).await,
             Action::SetIsolated(isolated) => self.set_isolated(namespace, *isolated).await,
             Action::EndExemption => {
+                // Whatever else changes: writes of others to the namespace must not be able to put the end off.
                 let labels = json!({ (MODE): Mode::Enforce });
-                self.patch(namespace, true, json!({ "labels": labels }), "ending the exemption").await
+                self.patch(namespace, false, json!({ "labels": labels }), "ending the exemption").await
             }
             Action::Report(text) => {
                 let text = text.as_deref().map(ringfence_core::admission::warnings::cut);
@@ -181,9 +183,26 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether pods of a namespace are to be lifted, as far as is known at this moment.
+    fn is_lifted_still(&self, name: &str) -> bool {
+        let (config, now) = (self.cluster.config(), Timestamp::now());
+        self.cluster.namespace(name).is_some_and(|namespace| {
+            namespace.mode(now) != Some(Mode::Enforce)
+                || config.is_excluded(name)
+                || namespace.profile(config).is_some_and(|profile| namespace.is_effective(profile, now))
+        })
+    }
+
     /// Takes the gate and the label off a pod, and leaves gates of others.
     async fn lift(&self, namespace: &Namespace, pod: &str) -> Result<(), WriteError> {
         let Some(known) = namespace.pods.get(pod) else { return Ok(()) };
+        // There may be thousands: the first may have been lifted long before the last one is.
+        if !self.cluster.is_believed() {
+            return Err(WriteError::Stale);
+        }
+        if !self.is_lifted_still(namespace.name()) {
+            return Ok(());
+        }
         let api: Api<ApiPod> = Api::namespaced(self.client.clone(), namespace.name());
         let patch = json!({
             "apiVersion": "v1",

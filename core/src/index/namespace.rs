@@ -224,6 +224,21 @@ impl Namespace {
         changed
     }
 
+    /// Forgets a policy whose deletion was the write `version`, unless what is known of it is newer: one of the same name
+    /// that was made since. Returns whether it was there.
+    pub fn remove_policy_at(&mut self, name: &str, version: u64) -> bool {
+        self.policies.get(name).is_some_and(|known| known.version <= version) && self.remove_policy(name)
+    }
+
+    /// Forgets everything that is in it. Returns whether there was anything.
+    pub fn clear(&mut self) -> bool {
+        let had = !self.policies.is_empty() || !self.pods.is_empty();
+        self.policies.clear();
+        self.pods.clear();
+        self.verdict.take();
+        had
+    }
+
     /// Forgets a policy. Returns whether it was there.
     pub fn remove_policy(&mut self, name: &str) -> bool {
         let removed = self.policies.remove(name).is_some();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use kube::Client;
 use ringfence_core::admission::permission::{Answer, Use};
 use ringfence_core::admission::review::UserInfo;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::authz::{self, Remembered};
 use heard::Heard;
@@ -67,6 +67,8 @@ pub struct Live {
     relists: AtomicU64,
     /// The newest write that the watch of NetworkPolicies has delivered.
     newest_policy: AtomicU64,
+    /// That the watches of what is in namespaces are to list everything anew.
+    again: [Notify; 2],
 }
 
 /// For how many seconds a watch is asked for: half of what is believed leaves time to begin a new one. kube's watcher
@@ -88,6 +90,7 @@ impl Live {
             reads: Semaphore::new(READS),
             relists: AtomicU64::new(0),
             newest_policy: AtomicU64::new(0),
+            again: [Notify::new(), Notify::new()],
         })
     }
 
@@ -116,6 +119,21 @@ impl Live {
     #[must_use]
     pub fn relists(&self) -> u64 {
         self.relists.load(Ordering::Acquire)
+    }
+
+    /// Has the watches of what is in namespaces list everything anew.
+    fn list_contents_again(&self) {
+        self.again.iter().for_each(Notify::notify_one);
+    }
+
+    /// Returns when a watch is to list everything anew.
+    async fn lists_again(&self, kind: Kind) {
+        let [policies, pods] = &self.again;
+        match kind {
+            Kind::Namespaces => std::future::pending().await,
+            Kind::NetworkPolicies => policies.notified().await,
+            Kind::HeldPods => pods.notified().await,
+        }
     }
 
     fn watch(&self, kind: Kind) -> &(Client, Arc<Heard>) {

@@ -14,6 +14,7 @@ use backon::ExponentialBuilder;
 use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta as ApiMeta;
 use kube::api::{Api, DynamicObject, PartialObjectMeta, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, ExponentialBackoff, InitialListStrategy};
@@ -132,7 +133,13 @@ trait Keep {
     fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>);
     fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>);
     /// Takes out what is not among these names of a namespace (`None`: the namespace has none of them).
-    fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, changed: &mut BTreeSet<String>);
+    fn retain(
+        &self,
+        _: &Live,
+        index: &mut Index,
+        names: &HashMap<String, BTreeSet<String>>,
+        changed: &mut BTreeSet<String>,
+    );
 }
 
 async fn follow<K, S>(
@@ -153,7 +160,12 @@ async fn follow<K, S>(
             watcher::Config { initial_list_strategy: strategy.clone(), ..watcher::Config::default().timeout(timeout) };
         let mut events = pin!(start(config).backoff(waits()));
         let mut listed: Option<Vec<K>> = None;
-        while let Some(event) = events.next().await {
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = live.lists_again(kind) => None,
+            };
+            let Some(event) = event else { break };
             match event {
                 Ok(Event::Init) => {
                     live.heard(kind).lists();
@@ -195,12 +207,17 @@ fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object 
         names.entry(namespace).or_default().insert(name);
     }
     cluster.change(|index, changed| {
-        keep.retain(index, &names, changed);
+        keep.retain(live, index, &names, changed);
         for object in objects {
             keep.put(live, index, object, changed);
         }
         index.sweep(live.newest_policy.load(Ordering::Acquire));
     });
+}
+
+/// The write that an event tells of; of a deletion, the deletion itself.
+fn version_of(metadata: &ApiMeta) -> u64 {
+    metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 fn note(changed: &mut BTreeSet<String>, namespace: &str, really: bool) {
@@ -214,29 +231,40 @@ struct Namespaces;
 impl Keep for Namespaces {
     type Object = PartialObjectMeta<ApiNamespace>;
 
-    fn put(&self, _: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
         let name = object.name_any();
         let namespace = index.contents_mut(&name);
-        // A namespace of the same name and another uid is another one; what is in it has watches of its own.
+        // Another namespace of the same name, whose predecessor's deletion a list has swallowed: which of the contents are
+        // its own nobody can tell, so they are listed anew.
+        let is_another = !namespace.uid.is_empty() && object.metadata.uid.as_ref() != Some(&namespace.uid);
+        if is_another && namespace.clear() {
+            live.list_contents_again();
+        }
         let differs = metadata(&object.metadata, |metadata| namespace.put_object(metadata));
         note(changed, &name, differs);
     }
 
     fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
         let name = object.name_any();
-        index.forget_namespace(
-            &name,
-            object.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default(),
-        );
+        index.forget_namespace(&name, version_of(&object.metadata));
         index.sweep(live.newest_policy.load(Ordering::Acquire));
         note(changed, &name, true);
     }
 
-    fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, changed: &mut BTreeSet<String>) {
+    fn retain(
+        &self,
+        live: &Live,
+        index: &mut Index,
+        names: &HashMap<String, BTreeSet<String>>,
+        changed: &mut BTreeSet<String>,
+    ) {
         for name in index.names().into_iter().filter(|name| !names.contains_key(name)) {
             note(changed, &name, index.get(&name).is_some());
-            // When it was deleted is not known; its contents have watches of their own.
+            // When it was deleted is not known, and so is which of its contents belong to the next of its name.
             index.forget_namespace(&name, 0);
+            if index.contents_mut(&name).clear() {
+                live.list_contents_again();
+            }
         }
     }
 }
@@ -256,12 +284,19 @@ impl Keep for Policies {
 
     fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
         let namespace = object.namespace().unwrap_or_default();
-        live.newest_policy.fetch_max(policy(object).version, Ordering::AcqRel);
-        let removed = index.contents_mut(&namespace).remove_policy(&object.name_any());
+        let version = version_of(&object.metadata);
+        live.newest_policy.fetch_max(version, Ordering::AcqRel);
+        let removed = index.contents_mut(&namespace).remove_policy_at(&object.name_any(), version);
         note(changed, &namespace, removed);
     }
 
-    fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, changed: &mut BTreeSet<String>) {
+    fn retain(
+        &self,
+        _: &Live,
+        index: &mut Index,
+        names: &HashMap<String, BTreeSet<String>>,
+        changed: &mut BTreeSet<String>,
+    ) {
         for name in index.names() {
             let namespace = index.contents_mut(&name);
             let gone: Vec<String> = namespace
@@ -295,7 +330,7 @@ impl Keep for HeldPods {
         namespace.pods.retain(|name, pod| *name != object.name_any() || pod.uid != uid);
     }
 
-    fn retain(&self, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, _: &mut BTreeSet<String>) {
+    fn retain(&self, _: &Live, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, _: &mut BTreeSet<String>) {
         for name in index.names() {
             let namespace: &mut Namespace = index.contents_mut(&name);
             namespace.pods.retain(|pod, _| names.get(&name).is_some_and(|there| there.contains(pod)));
