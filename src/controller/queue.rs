@@ -341,10 +341,9 @@ impl Controller {
     /// Whether a namespace's label says something that is not so any more: that waits for no failure's time to be over.
     fn must_lose_isolated(&self, name: &str) -> bool {
         let (config, now) = (self.cluster.config(), Timestamp::now());
-        self.cluster.namespace(name).is_some_and(|namespace| {
-            namespace.isolation.isolated.is_some()
-                && !namespace.profile(config).is_some_and(|profile| namespace.is_effective(profile, now))
-        })
+        self.cluster
+            .namespace(name)
+            .is_some_and(|namespace| namespace.isolation.isolated.is_some() && !namespace.is_isolating(config, now))
     }
 
     /// Whether something about an object has not been told yet.

@@ -189,7 +189,7 @@ impl Writer {
         self.cluster.namespace(name).is_some_and(|namespace| {
             namespace.mode(now) != Some(Mode::Enforce)
                 || config.is_excluded(name)
-                || namespace.profile(config).is_some_and(|profile| namespace.is_effective(profile, now))
+                || namespace.is_isolating(config, now)
         })
     }
 

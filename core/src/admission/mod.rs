@@ -123,9 +123,7 @@ impl Context<'_> {
 
     /// Whether the namespace's baseline is effective, as far as this process knows.
     fn is_effective(&self) -> bool {
-        self.namespace.is_some_and(|namespace| {
-            namespace.profile(self.config).is_some_and(|profile| namespace.is_effective(profile, self.now))
-        })
+        self.namespace.is_some_and(|namespace| namespace.is_isolating(self.config, self.now))
     }
 
     /// Whether the user may deviate in this way.

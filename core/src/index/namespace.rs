@@ -309,6 +309,12 @@ impl Namespace {
         judge(&without, &self.name).holes().all(|(direction, hole)| profile.effect(direction, hole) != Effect::Deny)
     }
 
+    /// Whether the baseline is effective, judged by the profile that its label names.
+    #[must_use]
+    pub fn is_isolating(&self, config: &Config, now: Timestamp) -> bool {
+        self.profile(config).is_some_and(|profile| self.is_effective(profile, now))
+    }
+
     /// Its state, judged by a profile.
     #[must_use]
     pub fn state(&self, config: &Config, profile: &Profile, now: Timestamp) -> State {

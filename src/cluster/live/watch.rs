@@ -127,19 +127,19 @@ impl Delivered {
     }
 }
 
+/// The names of objects, by namespace.
+type Names = HashMap<String, BTreeSet<String>>;
+
+/// The namespaces in which something has changed.
+type Changed = BTreeSet<String>;
+
 /// How one kind of object goes into the index. Each says which namespaces it has changed.
 trait Keep {
     type Object;
-    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>);
-    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>);
+    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed);
+    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed);
     /// Takes out what is not among these names of a namespace (`None`: the namespace has none of them).
-    fn retain(
-        &self,
-        _: &Live,
-        index: &mut Index,
-        names: &HashMap<String, BTreeSet<String>>,
-        changed: &mut BTreeSet<String>,
-    );
+    fn retain(&self, _: &Live, index: &mut Index, names: &Names, changed: &mut Changed);
 }
 
 async fn follow<K, S>(
@@ -199,7 +199,7 @@ fn has_no_streaming_lists(error: &watcher::Error) -> bool {
 }
 
 fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object = K>, objects: &[K]) {
-    let mut names: HashMap<String, BTreeSet<String>> = HashMap::new();
+    let mut names = Names::new();
     for object in objects {
         let metadata = object.meta();
         let name = metadata.name.clone().unwrap_or_default();
@@ -220,7 +220,7 @@ fn version_of(metadata: &ApiMeta) -> u64 {
     metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-fn note(changed: &mut BTreeSet<String>, namespace: &str, really: bool) {
+fn note(changed: &mut Changed, namespace: &str, really: bool) {
     if really {
         changed.insert(namespace.to_owned());
     }
@@ -231,7 +231,7 @@ struct Namespaces;
 impl Keep for Namespaces {
     type Object = PartialObjectMeta<ApiNamespace>;
 
-    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
         let name = object.name_any();
         let namespace = index.contents_mut(&name);
         // Another namespace of the same name, whose predecessor's deletion a list has swallowed: which of the contents are
@@ -244,20 +244,14 @@ impl Keep for Namespaces {
         note(changed, &name, differs);
     }
 
-    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
         let name = object.name_any();
         index.forget_namespace(&name, version_of(&object.metadata));
         index.sweep(live.newest_policy.load(Ordering::Acquire));
         note(changed, &name, true);
     }
 
-    fn retain(
-        &self,
-        live: &Live,
-        index: &mut Index,
-        names: &HashMap<String, BTreeSet<String>>,
-        changed: &mut BTreeSet<String>,
-    ) {
+    fn retain(&self, live: &Live, index: &mut Index, names: &Names, changed: &mut Changed) {
         for name in index.names().into_iter().filter(|name| !names.contains_key(name)) {
             note(changed, &name, index.get(&name).is_some());
             // When it was deleted is not known, and so is which of its contents belong to the next of its name.
@@ -274,7 +268,7 @@ struct Policies;
 impl Keep for Policies {
     type Object = DynamicObject;
 
-    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
         let namespace = object.namespace().unwrap_or_default();
         let policy = policy(object);
         live.newest_policy.fetch_max(policy.version, Ordering::AcqRel);
@@ -282,7 +276,7 @@ impl Keep for Policies {
         note(changed, &namespace, differs);
     }
 
-    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
         let namespace = object.namespace().unwrap_or_default();
         let version = version_of(&object.metadata);
         live.newest_policy.fetch_max(version, Ordering::AcqRel);
@@ -290,13 +284,7 @@ impl Keep for Policies {
         note(changed, &namespace, removed);
     }
 
-    fn retain(
-        &self,
-        _: &Live,
-        index: &mut Index,
-        names: &HashMap<String, BTreeSet<String>>,
-        changed: &mut BTreeSet<String>,
-    ) {
+    fn retain(&self, _: &Live, index: &mut Index, names: &Names, changed: &mut Changed) {
         for name in index.names() {
             let namespace = index.contents_mut(&name);
             let gone: Vec<String> = namespace
@@ -317,20 +305,20 @@ struct HeldPods;
 impl Keep for HeldPods {
     type Object = PartialObjectMeta<ApiPod>;
 
-    fn put(&self, _: &Live, index: &mut Index, object: &Self::Object, changed: &mut BTreeSet<String>) {
+    fn put(&self, _: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
         let namespace = object.namespace().unwrap_or_default();
         let differs = index.contents_mut(&namespace).put_pod(&object.name_any(), held_pod(&object.metadata));
         note(changed, &namespace, differs);
     }
 
     // A pod that is held no more takes nothing with it: nobody has to be told.
-    fn remove(&self, _: &Live, index: &mut Index, object: &Self::Object, _: &mut BTreeSet<String>) {
+    fn remove(&self, _: &Live, index: &mut Index, object: &Self::Object, _: &mut Changed) {
         let namespace = index.contents_mut(&object.namespace().unwrap_or_default());
         let uid = object.uid().unwrap_or_default();
         namespace.pods.retain(|name, pod| *name != object.name_any() || pod.uid != uid);
     }
 
-    fn retain(&self, _: &Live, index: &mut Index, names: &HashMap<String, BTreeSet<String>>, _: &mut BTreeSet<String>) {
+    fn retain(&self, _: &Live, index: &mut Index, names: &Names, _: &mut Changed) {
         for name in index.names() {
             let namespace: &mut Namespace = index.contents_mut(&name);
             namespace.pods.retain(|pod, _| names.get(&name).is_some_and(|there| there.contains(pod)));
