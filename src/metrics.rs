@@ -183,15 +183,15 @@ impl Metrics {
     pub fn encode(&self, cluster: &Arc<Cluster>) -> Result<String, std::fmt::Error> {
         use ringfence_core::index::State;
         let now = jiff::Timestamp::now();
-        let states: Vec<State> =
-            cluster.namespaces().iter().filter_map(|namespace| cluster.state(namespace, now)).collect();
+        let namespaces = cluster.namespaces();
+        let states: Vec<State> = namespaces.iter().filter_map(|namespace| cluster.state(namespace, now)).collect();
         for state in State::ALL {
             let count = states.iter().filter(|other| **other == state).count();
             let label = InState { state: state.as_str() };
             self.namespaces.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let held: usize =
-            cluster.namespaces().iter().map(|namespace| namespace.pods.values().filter(|pod| pod.held).count()).sum();
+            namespaces.iter().map(|namespace| namespace.pods.values().filter(|pod| pod.held).count()).sum();
         self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
         for (kind, silence) in cluster.as_live().into_iter().flat_map(Live::silences) {
             self.silence.get_or_create(&Watch { watch: kind.as_str() }).set(silence.as_secs_f64());

@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, Patch};
 use kube::{Client, ResourceExt};
 use ringfence_core::vocabulary::{CONFLICT, GATE, HELD, ISOLATED, RINGFENCE};
 use serde_json::json;
 
 use super::{KubeArgs, LeaseArgs};
-use crate::controller::lease;
+use crate::controller::{as_ringfence, lease, lifting};
 use crate::telemetry;
 
 #[derive(clap::Args)]
@@ -73,10 +73,6 @@ async fn unregister(client: &Client) -> kube::Result<()> {
     gone(validating.delete(RINGFENCE, &params).await)
 }
 
-fn params() -> PatchParams {
-    PatchParams { field_manager: Some(RINGFENCE.to_owned()), ..PatchParams::default() }
-}
-
 /// What is gone by now needs nothing.
 fn unless_gone<T>(patched: kube::Result<T>) -> kube::Result<()> {
     match patched {
@@ -103,11 +99,8 @@ async fn lift(client: &Client) -> kube::Result<usize> {
     let held: Vec<&Pod> = waiting.items.iter().filter(|pod| gated(pod)).collect();
     let writes = held.iter().map(|pod| async {
         let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-        let patch = Patch::Strategic(json!({
-            "metadata": { "uid": pod.metadata.uid, "labels": { (HELD): null } },
-            "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] },
-        }));
-        unless_gone(api.patch_metadata(&pod.name_any(), &params(), &patch).await)
+        let patch = lifting(pod.metadata.uid.as_deref().unwrap_or_default());
+        unless_gone(api.patch_metadata(&pod.name_any(), &as_ringfence(), &patch).await)
     });
     all(writes).await?;
     Ok(held.len())
@@ -124,7 +117,7 @@ async fn unlabel(client: &Client) -> kube::Result<usize> {
         Patch::Merge(json!({ "metadata": { "labels": { (ISOLATED): null }, "annotations": { (CONFLICT): null } } }));
     let writes = labelled
         .iter()
-        .map(|object| async { unless_gone(api.patch_metadata(&object.name_any(), &params(), &patch).await) });
+        .map(|object| async { unless_gone(api.patch_metadata(&object.name_any(), &as_ringfence(), &patch).await) });
     all(writes).await?;
     Ok(labelled.len())
 }

@@ -4,7 +4,6 @@
 //! once that is longer ago than the Lease lasts; the holder counts from before it asked for its last renewal, and stops
 //! well before that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -53,7 +52,7 @@ pub struct Elector {
     candidate: Candidate,
     /// The Lease as it was seen last, and when it was first seen like that.
     seen: Option<(Lease, Instant)>,
-    leads: Arc<watch::Sender<Option<Instant>>>,
+    leads: watch::Sender<Option<Instant>>,
 }
 
 impl Candidate {
@@ -74,7 +73,7 @@ impl Elector {
     pub fn new(client: Client, candidate: Candidate) -> (Self, Leadership) {
         let (leads, leadership) = watch::channel(None);
         let api = Api::namespaced(client, &candidate.namespace);
-        (Self { api, candidate, seen: None, leads: Arc::new(leads) }, Leadership(leadership))
+        (Self { api, candidate, seen: None, leads }, Leadership(leadership))
     }
 
     /// Runs until it is dropped.
@@ -153,8 +152,7 @@ impl Elector {
             if self.seen.as_ref().is_some_and(|(lease, since)| !ours(lease) && self.is_held(lease, *since)) {
                 return Ok(());
             }
-            let lease = Lease { metadata: self.metadata(), spec: None };
-            return self.write(&lease, asked).await;
+            return self.write(&none_yet(&self.candidate.name), asked).await;
         };
         self.see(&lease, asked);
         let since = self.seen.as_ref().map_or(asked, |(_, since)| *since);
@@ -169,14 +167,9 @@ impl Elector {
     /// Whether somebody holds a Lease that was first seen as it is at this time.
     fn is_held(&self, lease: &Lease, since: Instant) -> bool {
         lease.spec.as_ref().is_some_and(|spec| {
-            let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-            let lasts = seconds.map_or(self.candidate.duration, Duration::from_secs);
+            let lasts = lasts(spec).unwrap_or(self.candidate.duration);
             spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty() && since.elapsed() < lasts)
         })
-    }
-
-    fn metadata(&self) -> ObjectMeta {
-        ObjectMeta { name: Some(self.candidate.name.clone()), ..ObjectMeta::default() }
     }
 
     fn see(&mut self, lease: &Lease, now: Instant) {
@@ -204,18 +197,34 @@ impl Elector {
             lease_transitions: Some(if is_renewal { transitions } else { transitions.saturating_add(1) }),
             ..before
         });
-        let params = PostParams::default();
-        let written = if over.metadata.resource_version.is_none() {
-            self.api.create(&params, &lease).await?
-        } else {
-            self.api.replace(&self.candidate.name, &params, &lease).await?
-        };
+        let written = put(&self.api, &self.candidate.name, &lease).await?;
         self.seen = Some((written, asked));
         let until = asked + self.candidate.trusted();
         if self.leads.send_replace(Some(until)).is_none() {
             tracing::info!(lease = self.candidate.name, ?identity, "this replica leads");
         }
         Ok(())
+    }
+}
+
+/// A Lease that is not there yet.
+fn none_yet(name: &str) -> Lease {
+    Lease { metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }, spec: None }
+}
+
+/// How long a Lease lasts that is not renewed, where it says so.
+fn lasts(spec: &LeaseSpec) -> Option<Duration> {
+    u64::try_from(spec.lease_duration_seconds?).ok().map(Duration::from_secs)
+}
+
+/// Writes a Lease over the one that was read, or makes it where none was: the API server refuses either where that is not
+/// so any more.
+async fn put(api: &Api<Lease>, name: &str, lease: &Lease) -> kube::Result<Lease> {
+    let params = PostParams::default();
+    if lease.metadata.resource_version.is_none() {
+        api.create(&params, lease).await
+    } else {
+        api.replace(name, &params, lease).await
     }
 }
 
@@ -229,27 +238,22 @@ pub async fn seize(client: Client, namespace: &str, name: &str, holder: &str, ke
     const ATTEMPTS: usize = 20;
     let api: Api<Lease> = Api::namespaced(client, namespace);
     for attempt in 1..=ATTEMPTS {
-        let found = api.get_opt(name).await?;
-        let is_new = found.is_none();
         // Where there is none, a controller that runs would make it and write on.
-        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        let mut lease = found.unwrap_or(Lease { metadata, spec: None });
+        let mut lease = api.get_opt(name).await?.unwrap_or_else(|| none_yet(name));
         let spec = lease.spec.get_or_insert_default();
         let held = spec.holder_identity.as_deref().is_some_and(|other| !other.is_empty() && other != holder);
-        let lasts = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
+        let lasts = lasts(spec).unwrap_or_default();
         let now = MicroTime(k8s_openapi::jiff::Timestamp::now());
         spec.holder_identity = Some(holder.to_owned());
         spec.lease_duration_seconds = i32::try_from(kept.as_secs()).ok();
         spec.acquire_time = Some(now.clone());
         spec.renew_time = Some(now);
-        let params = PostParams::default();
-        let written = if is_new { api.create(&params, &lease).await } else { api.replace(name, &params, &lease).await };
-        match written {
+        match put(&api, name, &lease).await {
             Err(kube::Error::Api(status)) if status.code == 409 && attempt < ATTEMPTS => {}
             Err(error) => return Err(error),
             Ok(_) => {
                 if held {
-                    tokio::time::sleep(Duration::from_secs(lasts)).await;
+                    tokio::time::sleep(lasts).await;
                 }
                 return Ok(());
             }

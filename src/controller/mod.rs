@@ -11,11 +11,31 @@ pub mod queue;
 mod standing;
 mod writer;
 
+use kube::api::{Patch, PatchParams};
 use ringfence_core::plan::Action;
+use ringfence_core::vocabulary::{GATE, HELD, RINGFENCE};
+use serde_json::{Value, json};
 
 /// How often a namespace is planned for at most in one reconcile. A plan carried out leads to an empty plan after two
 /// rounds; more would be a plan that works against itself.
 const ROUNDS: usize = 8;
+
+/// Takes Ringfence's gate and label off the pod with this uid, and leaves gates of others.
+#[must_use]
+pub fn lifting(uid: &str) -> Patch<Value> {
+    Patch::Strategic(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "uid": uid, "labels": { (HELD): null } },
+        "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] },
+    }))
+}
+
+/// How patches are sent that are no server-side applies.
+#[must_use]
+pub fn as_ringfence() -> PatchParams {
+    PatchParams { field_manager: Some(RINGFENCE.to_owned()), ..PatchParams::default() }
+}
 
 /// An action in words, for logs and the demonstration.
 #[must_use]

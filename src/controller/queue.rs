@@ -307,8 +307,11 @@ impl Controller {
             }
             self.note_write(namespace, action);
             tracing::info!(namespace = ?namespace.name(), action = describe(action), "reconciled");
-            let why = why(namespace, self.cluster.config(), now);
-            self.tell(Tell::Done(namespace.clone(), action.clone(), why));
+            // Lifting is told by the pod itself, and there may be thousands.
+            if !matches!(action, Action::Lift(_) | Action::Apply(_) | Action::Prune(_)) {
+                let why = why(namespace, self.cluster.config(), now);
+                self.tell(Tell::Done(namespace.clone(), action.clone(), why));
+            }
         }
         failed
     }
@@ -352,9 +355,7 @@ impl Controller {
     }
 
     fn tell(&self, tell: Tell) {
-        // Lifting is told by the pod itself, and there may be thousands.
-        let silent = matches!(&tell, Tell::Done(_, Action::Lift(_) | Action::Apply(_) | Action::Prune(_), _));
-        if !silent && self.tell.try_send(tell).is_err() {
+        if self.tell.try_send(tell).is_err() {
             tracing::debug!("too many Events wait; one is lost");
         }
     }

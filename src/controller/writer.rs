@@ -12,10 +12,11 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use ringfence_core::index::Namespace;
 use ringfence_core::plan::Action;
-use ringfence_core::vocabulary::{CONFLICT, GATE, HELD, ISOLATED, MODE, Mode, RINGFENCE};
+use ringfence_core::vocabulary::{CONFLICT, ISOLATED, MODE, Mode, RINGFENCE};
 use serde_json::json;
 
 use super::lease::Leadership;
+use super::{as_ringfence, lifting};
 use crate::cluster::Cluster;
 
 /// How many writes of one namespace run at one time.
@@ -52,9 +53,8 @@ impl WriteError {
     /// Whether what was to be written to has changed or gone since it was planned: the watch brings the news, and the
     /// next plan is made of it.
     pub(super) fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Refused { source: kube::Error::Api(status), .. } if matches!(status.code, 404 | 409))
-            || matches!(self, Self::Refused { source: kube::Error::Api(status), .. } if status.reason == "Forbidden"
-                && status.message.contains("being terminated"))
+        let Self::Refused { source: kube::Error::Api(status), .. } = self else { return false };
+        matches!(status.code, 404 | 409) || status.reason == "Forbidden" && status.message.contains("being terminated")
     }
 
     /// What the API server says against it, where it is the API server that does not want it.
@@ -175,7 +175,7 @@ impl Writer {
         }
         let api: Api<ApiNamespace> = Api::all(self.client.clone());
         let patch = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
-        let params = PatchParams { field_manager: Some(RINGFENCE.to_owned()), ..PatchParams::default() };
+        let params = as_ringfence();
         let patch = Patch::Merge(&patch);
         let write = api.patch_metadata(namespace.name(), &params, &patch);
         let written = self.bounded(|| what.to_owned(), write).await?;
@@ -204,14 +204,7 @@ impl Writer {
             return Ok(());
         }
         let api: Api<ApiPod> = Api::namespaced(self.client.clone(), namespace.name());
-        let patch = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": { "uid": known.uid, "labels": { (HELD): null } },
-            "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] },
-        });
-        let params = PatchParams { field_manager: Some(RINGFENCE.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Strategic(&patch);
+        let (params, patch) = (as_ringfence(), lifting(&known.uid));
         let write = api.patch_metadata(pod, &params, &patch);
         match self.bounded(|| format!("lifting Pod {pod}"), write).await {
             Ok(written) => self.cluster.written_pod(&written),

@@ -36,6 +36,11 @@ pub(super) fn metadata<T: Default>(metadata: &ApiMeta, read: impl FnOnce(&Object
     }
 }
 
+/// The write that an object is of; of one that was deleted, the deletion itself.
+pub(super) fn version_of(metadata: &ApiMeta) -> u64 {
+    metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
 /// A policy, compiled. One that can't be read could do anything, so it counts as opening everything to every pod.
 pub(super) fn policy(object: &DynamicObject) -> NetworkPolicy {
     let name = object.metadata.name.clone().unwrap_or_default();
@@ -43,8 +48,7 @@ pub(super) fn policy(object: &DynamicObject) -> NetworkPolicy {
     parse::network_policy(&value, Source::Cluster).unwrap_or_else(|error| {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         tracing::warn!(?namespace, ?name, %error, "a stored NetworkPolicy can't be read; it is taken to open everything");
-        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-        NetworkPolicy::opening_everything(name, version.parse().unwrap_or_default())
+        NetworkPolicy::opening_everything(name, version_of(&object.metadata))
     })
 }
 

@@ -14,7 +14,6 @@ use backon::ExponentialBuilder;
 use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta as ApiMeta;
 use kube::api::{Api, DynamicObject, PartialObjectMeta, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, ExponentialBackoff, InitialListStrategy};
@@ -23,7 +22,7 @@ use ringfence_core::index::{Index, Namespace};
 use ringfence_core::vocabulary::HELD;
 use tokio::sync::Notify;
 
-use super::store::{PolicyApi, held_pod, metadata, policy};
+use super::store::{PolicyApi, held_pod, metadata, policy, version_of};
 use super::{Kind, Live, lasts};
 use crate::cluster::Cluster;
 
@@ -139,7 +138,7 @@ trait Keep {
     fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed);
     fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed);
     /// Takes out what is not among these names of a namespace (`None`: the namespace has none of them).
-    fn retain(&self, _: &Live, index: &mut Index, names: &Names, changed: &mut Changed);
+    fn retain(&self, live: &Live, index: &mut Index, names: &Names, changed: &mut Changed);
 }
 
 async fn follow<K, S>(
@@ -213,11 +212,6 @@ fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object 
         }
         index.sweep(live.newest_policy.load(Ordering::Acquire));
     });
-}
-
-/// The write that an event tells of; of a deletion, the deletion itself.
-fn version_of(metadata: &ApiMeta) -> u64 {
-    metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 fn note(changed: &mut Changed, namespace: &str, really: bool) {
