@@ -21,7 +21,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
-use ringfence::certs::{dev, files};
+use ringfence::certs::dev;
+use ringfence::certs::serving::server_config;
 use ringfence::cluster::Cluster;
 use ringfence::controller;
 use ringfence::server::{self, App};
@@ -36,7 +37,7 @@ const ROUND: Duration = Duration::from_millis(1500);
 
 fn main() {
     let pair = dev::issue().unwrap();
-    let tls = || files::server_config(&pair).unwrap();
+    let tls = || RustlsConfig::from_config(Arc::new(server_config(&pair, None).unwrap()));
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (servers, clients) = (runtime(), runtime());
 
@@ -50,9 +51,8 @@ fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let others = listener.local_addr().unwrap();
     let router = Router::new().route("/floor", post(floor)).route("/tutorial", post(tutorial));
-    let config = RustlsConfig::from_config(Arc::new(tls()));
     servers.block_on(async {
-        let server = axum_server::from_tcp_rustls(listener, config).unwrap();
+        let server = axum_server::from_tcp_rustls(listener, tls()).unwrap();
         tokio::spawn(server.serve(router.into_make_service()));
     });
 

@@ -13,6 +13,10 @@ use prometheus_client::registry::{Registry, Unit};
 use ringfence_core::admission::Webhook;
 use ringfence_core::admission::review::{Operation, Resource};
 
+use jiff::Timestamp;
+
+use crate::certs::serving::Source;
+use crate::certs::trust::Webhook as Registered;
 use crate::cluster::Cluster;
 use crate::cluster::live::Live;
 
@@ -56,6 +60,21 @@ struct Watch {
     watch: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Certificate {
+    certificate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateSource {
+    source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Configuration {
+    configuration: &'static str,
+}
+
 /// The metrics of a process.
 pub struct Metrics {
     registry: Registry,
@@ -69,6 +88,10 @@ pub struct Metrics {
     leader: Gauge,
     reconciles: Family<Outcome, Counter>,
     silence: Family<Watch, Gauge<f64, AtomicU64>>,
+    expiry: Family<Certificate, Gauge>,
+    reloaded: Gauge,
+    refused_sources: Family<CertificateSource, Gauge>,
+    mismatches: Family<Configuration, Gauge>,
 }
 
 impl Default for Metrics {
@@ -105,8 +128,48 @@ impl Default for Metrics {
             Unit::Seconds,
             silence.clone(),
         );
-        let reviews = AtomicU64::new(0);
-        Self { registry, decisions, refusals, seconds, reviews, namespaces, held, leader, reconciles, silence }
+        let expiry = Family::default();
+        registry.register_with_unit(
+            "certificate_expiration_timestamp",
+            "When the certificate that is served ends, and when its CA does",
+            Unit::Seconds,
+            expiry.clone(),
+        );
+        let reloaded = Gauge::default();
+        registry.register_with_unit(
+            "certificate_last_reload_timestamp",
+            "When what is served was last replaced",
+            Unit::Seconds,
+            reloaded.clone(),
+        );
+        let refused_sources = Family::default();
+        registry.register(
+            "certificate_source_refused",
+            "Whether what is to be served can't be, so that what was before is served on",
+            refused_sources.clone(),
+        );
+        let mismatches = Family::default();
+        registry.register(
+            "ca_bundle_mismatch",
+            "Whether a webhook configuration trusts no CA by which the certificate that is served would be accepted",
+            mismatches.clone(),
+        );
+        Self {
+            registry,
+            decisions,
+            refusals,
+            seconds,
+            reviews: AtomicU64::new(0),
+            namespaces,
+            held,
+            leader,
+            reconciles,
+            silence,
+            expiry,
+            reloaded,
+            refused_sources,
+            mismatches,
+        }
     }
 }
 
@@ -174,6 +237,32 @@ impl Metrics {
     /// Records whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// Records that another certificate is served, and until when it and its CA hold, where that is known.
+    pub fn certificate_loaded(&self, now: Timestamp, leaf: Option<Timestamp>, ca: Option<Timestamp>) {
+        self.reloaded.set(now.as_second());
+        for (certificate, until) in [("leaf", leaf), ("ca", ca)] {
+            if let Some(until) = until {
+                self.expiry.get_or_create(&Certificate { certificate }).set(until.as_second());
+            } else {
+                self.expiry.remove(&Certificate { certificate });
+            }
+        }
+    }
+
+    /// Records whether what a source has can be served.
+    pub fn certificate_source(&self, source: Source, good: bool) {
+        self.refused_sources.get_or_create(&CertificateSource { source: source.as_str() }).set(i64::from(!good));
+    }
+
+    /// Records whether a webhook configuration trusts the certificate that is served; `None` where there is none.
+    pub fn ca_bundle(&self, configuration: Registered, matches: Option<bool>) {
+        let configuration = Configuration { configuration: configuration.as_str() };
+        match matches {
+            Some(matches) => drop(self.mismatches.get_or_create(&configuration).set(i64::from(!matches))),
+            None => drop(self.mismatches.remove(&configuration)),
+        }
     }
 
     /// All metrics as text (OpenMetrics 1.0).

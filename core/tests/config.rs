@@ -102,7 +102,7 @@ fn a_configuration_with_everything_set_reads_back_as_it_is() {
     let value = json!({
         "defaultProfile": "web", "defaultMode": "audit", "existing": "reject", "pods": "reject", "hostNetwork": "deny",
         "vendorPolicies": "allow", "excluded": ["calico-system", "tigera-operator"], "longestExemption": "2d 12h",
-        "staleness": "90s",
+        "staleness": "90s", "certificates": { "validity": "30d", "overlap": "10m" },
         "profiles": {
             "web": {
                 "policies": [
@@ -286,6 +286,18 @@ fn a_length_of_time_is_printed_as_it_was_written(#[case] text: &str, #[case] hou
 #[case::a_budget_that_can_not_be_counted(
     json!({ "limits": { "bytesInFlight": 4_294_967_296_u64 } }),
     ("limits.bytesInFlight", "more than", "at most 4294967295")
+)]
+#[case::a_validity_that_is_too_long(
+    json!({ "certificates": { "validity": "91d" } }),
+    ("certificates.validity", "longer than 90 days", "30d to 90d")
+)]
+#[case::a_validity_that_leaves_no_room_for_a_rotation(
+    json!({ "certificates": { "validity": "1h", "overlap": "5m 1s" } }),
+    ("certificates.validity", "shorter than 12 times", "an overlap of 5m")
+)]
+#[case::no_overlap(
+    json!({ "certificates": { "overlap": "10ms" } }),
+    ("certificates.overlap", "shorter than", "at least 1s")
 )]
 #[case::no_body(json!({ "limits": { "bodyBytes": 0 } }), ("limits.bodyBytes", "no body", "32 MiB"))]
 #[case::no_reviews(json!({ "limits": { "concurrentReviews": 0 } }), ("limits.concurrentReviews", "out of range", "1 to"))]

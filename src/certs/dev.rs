@@ -1,30 +1,15 @@
-//! Development certificates: a CA whose key is thrown away, and one leaf.
+//! Certificates for development: for loopback and the Service, written into a directory.
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
+use jiff::{SignedDuration, Timestamp};
 
 use super::files::{CA, CERTIFICATE, KEY};
-
-/// Certificate, key and CA, as PEM.
-#[derive(Clone)]
-pub struct Pair {
-    /// The leaf.
-    pub certificate: String,
-    /// Its key.
-    pub key: String,
-    /// The CA that signed it.
-    pub ca: String,
-}
+use super::pair::Pair;
 
 /// For how long development certificates are valid.
-const VALID: Duration = Duration::from_secs(90 * 24 * 3600);
-/// How far back they begin, for clocks that are behind.
-const BACKDATED: Duration = Duration::from_secs(3600);
+const VALID: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// The names that a client may reach the server by: loopback, and the Service in its short and long forms.
 const NAMES: [&str; 6] = [
@@ -41,26 +26,7 @@ const NAMES: [&str; 6] = [
 /// # Errors
 /// Where keys can't be made or a certificate can't be signed.
 pub fn issue() -> Result<Pair, rcgen::Error> {
-    let now = std::time::SystemTime::now();
-    let mut ca = CertificateParams::default();
-    ca.distinguished_name.push(DnType::CommonName, "Ringfence development CA");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    ca.not_before = (now - BACKDATED).into();
-    ca.not_after = (now + VALID).into();
-    let ca_key = KeyPair::generate()?;
-    let ca_certificate = ca.self_signed(&ca_key)?;
-
-    let mut leaf = CertificateParams::new(NAMES.map(str::to_owned))?;
-    leaf.distinguished_name.push(DnType::CommonName, "ringfence");
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf.use_authority_key_identifier_extension = true;
-    leaf.not_before = (now - BACKDATED).into();
-    leaf.not_after = (now + VALID).into();
-    let key = KeyPair::generate()?;
-    let certificate = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?;
-    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem(), ca: ca_certificate.pem() })
+    Pair::issue(&NAMES.map(str::to_owned), VALID, Timestamp::now())
 }
 
 /// Writes a pair into a directory, made where it is not there. The key is readable by its owner alone.

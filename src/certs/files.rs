@@ -1,14 +1,13 @@
-//! A certificate, its key and its CA in a directory, under the names that cert-manager and Secrets use.
+//! Certificates in files, under the names that cert-manager and Secrets use: whoever issues them replaces the files.
+//!
+//! The contents are read again and again. The kubelet replaces a mounted Secret by moving one symbolic link (`..data`),
+//! which watches of the files themselves do not see.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
-
-use super::dev::Pair;
+use super::pair::{CertificateError, Pair};
+use super::serving::{Serving, Source};
 
 /// The file of the certificate chain.
 pub const CERTIFICATE: &str = "tls.crt";
@@ -17,19 +16,8 @@ pub const KEY: &str = "tls.key";
 /// The file of the CA.
 pub const CA: &str = "ca.crt";
 
-/// Why a certificate can't be served.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    /// A file can't be read.
-    #[error("failed to read {0}: {1}; `ringfence certs --cert-dir DIR` makes a development certificate")]
-    Read(String, std::io::Error),
-    /// Not PEM.
-    #[error("{0} is not PEM: {1}")]
-    Pem(&'static str, rustls::pki_types::pem::Error),
-    /// rustls refuses it.
-    #[error("the certificate and its key can't be served: {0}")]
-    Refused(#[from] rustls::Error),
-}
+/// How often files are read.
+const EVERY: Duration = Duration::from_secs(2);
 
 /// Whether any part of a pair is in the directory.
 #[must_use]
@@ -37,35 +25,44 @@ pub fn any_in(directory: &Path) -> bool {
     [CERTIFICATE, KEY].iter().any(|name| directory.join(name).exists())
 }
 
-/// Reads the pair of a directory.
+/// Reads a file.
+///
+/// # Errors
+/// [`CertificateError::Read`], with the file.
+pub fn read_file(path: &Path) -> Result<String, CertificateError> {
+    std::fs::read_to_string(path).map_err(|error| CertificateError::Read(path.display().to_string(), error))
+}
+
+/// Reads the pair of a directory. The CA may be missing.
 ///
 /// # Errors
 /// [`CertificateError::Read`], with the file.
 pub fn read(directory: &Path) -> Result<Pair, CertificateError> {
-    let read = |name: &str| {
-        let path = directory.join(name);
-        std::fs::read_to_string(&path).map_err(|error| CertificateError::Read(path.display().to_string(), error))
-    };
+    let read = |name: &str| read_file(&directory.join(name));
     Ok(Pair { certificate: read(CERTIFICATE)?, key: read(KEY)?, ca: read(CA).unwrap_or_default() })
 }
 
-/// What the server offers: TLS 1.2 and 1.3, the pair, and HTTP/1.1 alone. With a `url` in the webhook configuration the
-/// API server negotiates HTTP/2 where it is offered (tried), and one connection would then carry every call.
-///
-/// # Errors
-/// Where the pair is not PEM, or key and certificate do not belong together.
-pub fn server_config(pair: &Pair) -> Result<ServerConfig, CertificateError> {
-    let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| CertificateError::Pem(CERTIFICATE, error))?;
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| CertificateError::Pem(KEY, error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // Refuses a key that is not the certificate's.
-    let certified = CertifiedKey::from_der(chain, key, &provider)?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+/// Serves what is in a directory, as it changes. It never returns.
+pub async fn follow(serving: &Serving, directory: &Path) {
+    poll(serving, Source::Files, || serving.offer(read(directory)?)).await;
+}
+
+/// Accepts clients by the CAs of a file, as it changes. It never returns.
+pub async fn follow_clients(serving: &Serving, path: &Path) {
+    poll(serving, Source::ClientCa, || serving.offer_clients(read_file(path)?)).await;
+}
+
+/// Takes something in again and again.
+async fn poll(serving: &Serving, source: Source, take_in: impl Fn() -> Result<bool, CertificateError>) {
+    // One file may be read before, the next one after they are replaced: only what is wrong twice is wrong.
+    let mut was_wrong = false;
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let taken = take_in();
+        let wrong = taken.is_err();
+        if !wrong || was_wrong {
+            serving.note_source(source, &taken);
+        }
+        was_wrong = wrong;
+    }
 }

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
-use rustls::ServerConfig;
 use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
@@ -79,11 +78,11 @@ pub struct Running {
 ///
 /// # Errors
 /// Where the listener can't be used.
-pub fn start(app: Arc<App>, listener: TcpListener, tls: ServerConfig) -> std::io::Result<Running> {
+pub fn start(app: Arc<App>, listener: TcpListener, tls: RustlsConfig) -> std::io::Result<Running> {
     let address = listener.local_addr()?;
     let limits = app.cluster.config().limits.clone();
     let handle = Handle::new();
-    let acceptor = tls::acceptor(RustlsConfig::from_config(Arc::new(tls)), &limits);
+    let acceptor = tls::acceptor(tls, &limits);
     let mut server = axum_server::from_tcp(listener)?
         .acceptor(acceptor)
         .handle(handle.clone())

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use ringfence::certs::serving::server_config;
 use serde_json::Value;
 
 use crate::run::{check, ringfence, ringfence_in};
@@ -106,7 +107,7 @@ fn certs_writes_a_pair_that_is_served_with_a_key_for_the_owner_alone() {
     let ran = ringfence_in(directory.path(), &["certs", "--cert-dir", "a/b"], "");
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let pair = ringfence::certs::files::read(&directory.path().join("a/b")).unwrap();
-    ringfence::certs::files::server_config(&pair).unwrap();
+    server_config(&pair, None).unwrap();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -115,8 +116,8 @@ fn certs_writes_a_pair_that_is_served_with_a_key_for_the_owner_alone() {
     }
     // A key of another certificate is refused.
     let other = ringfence::certs::dev::issue().unwrap();
-    let mixed = ringfence::certs::dev::Pair { key: other.key, ..pair };
-    assert!(ringfence::certs::files::server_config(&mixed).is_err());
+    let mixed = ringfence::certs::pair::Pair { key: other.key, ..pair };
+    assert!(server_config(&mixed, None).is_err());
 }
 
 #[test]

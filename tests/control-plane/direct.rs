@@ -58,7 +58,7 @@ pub(crate) fn ask(installation: &Installation, replica: &Ringfence, request: &Va
     let review =
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": whole }).to_string();
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(installation.certificates.join("ca.crt")).unwrap() {
+    for certificate in CertificateDer::pem_slice_iter(installation.ca.get().unwrap().as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ringfence::certs::{dev, files};
+use ringfence::certs::pair::Pair;
+use ringfence::certs::serving::server_config;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -101,8 +102,8 @@ fn case_57_a_namespace_ends_whatever_is_in_it() {
 }
 
 /// A webhook that answers everything with 500.
-fn failing(bed: &Bed, certificates: &std::path::Path) -> (SocketAddr, tokio::task::JoinHandle<()>) {
-    let tls = Arc::new(files::server_config(&files::read(certificates).unwrap()).unwrap());
+fn failing(bed: &Bed, pair: &Pair) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let tls = Arc::new(server_config(pair, None).unwrap());
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -147,7 +148,7 @@ fn case_57_namespaces_end_while_nothing_answers_and_while_everything_fails() {
     front.resume();
     front.cut();
 
-    let (always_500, task) = failing(bed, &world.installation.certificates);
+    let (always_500, task) = failing(bed, &world.installation.pair(bed));
     front.point_at(&[always_500]);
     front.cut();
     refuses("failed calling webhook");
@@ -445,7 +446,7 @@ fn case_62_two_versions_side_by_side_give_the_same_bytes() {
     let other = Replica { config: Some(config), ..Replica::named("other") };
     let other = bed.start_ringfence(&world.installation, &other);
     let address = world.ringfence.lock().unwrap().as_ref().unwrap().address;
-    let ca = files::read(&world.installation.certificates).unwrap();
+    let ca = world.installation.pair(bed);
     let mut denied = 0;
     for (path, review) in crate::reviews::all() {
         let [one, two] = [address, other.address].map(|address| ask(bed, address, &ca, path, &review));
@@ -461,10 +462,11 @@ fn case_62_two_versions_side_by_side_give_the_same_bytes() {
     }
 }
 
-fn ask(bed: &Bed, address: SocketAddr, pair: &dev::Pair, path: &str, review: &Value) -> String {
+fn ask(bed: &Bed, address: SocketAddr, pair: &Pair, path: &str, review: &Value) -> String {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let mut config = kube::Config::new(format!("https://{address}").parse().unwrap());
     config.root_cert = Some(vec![CertificateDer::from_pem_slice(pair.ca.as_bytes()).unwrap().to_vec()]);
+    config.tls_server_name = Some("ringfence.ringfence-system.svc".to_owned());
     bed.run(async {
         let client = kube::Client::try_from(config).unwrap();
         let request = axum::http::Request::post(path).header("content-type", "application/json");

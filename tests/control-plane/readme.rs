@@ -27,7 +27,6 @@ fn the_commands_of_the_readme_do_what_it_says() {
     let at = |begins: &str| {
         commands.iter().position(|command| command.starts_with(begins)).unwrap_or_else(|| panic!("{begins}"))
     };
-    let certificates = bed.path("certs");
     let port = front.address().port();
     let shell = |commands: &[String]| {
         // What differs from a cluster of one's own: which port the API server reaches, and that the program is built.
@@ -35,9 +34,9 @@ fn the_commands_of_the_readme_do_what_it_says() {
         bed.shell(&format!("set -euo pipefail\n{prelude}{}", commands.join("\n"))).expect_ok()
     };
 
-    let (certify, rollout) = (at("ringfence certs"), at("kubectl -n ringfence-system rollout status"));
-    shell(&commands[certify..rollout]);
-    let installation = bed.installed(front, certificates);
+    let (install, rollout) = (at("helm install"), at("kubectl -n ringfence-system rollout status"));
+    shell(&commands[install..rollout]);
+    let installation = bed.installed(front, None);
     let ringfence = bed.start_ringfence(&installation, &Replica::default());
 
     let (create, adopt) = (at("kubectl create namespace team-a"), at("ringfence adopt --all --dry-run"));

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence::certs::{dev, files};
+use ringfence::certs::dev;
+use ringfence::certs::serving::Serving;
 use ringfence::cluster::Cluster;
 use ringfence::server::{self, App};
 use ringfence::{controller, manifests};
@@ -63,8 +64,11 @@ fn serve(cluster: Arc<Cluster>) -> Server {
     let app = Arc::new(App::new(cluster));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let running =
-        runtime.block_on(async { server::start(app.clone(), listener, files::server_config(&pair).unwrap()) }).unwrap();
+    let running = runtime
+        .block_on(async {
+            server::start(app.clone(), listener, Serving::new(pair.clone(), None, app.metrics().clone()).unwrap().tls())
+        })
+        .unwrap();
     Server { address: running.address(), app, ca: pair.ca, runtime: Some(runtime) }
 }
 

@@ -30,7 +30,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- fail "config.excluded is set: use the value excluded at the top level, which also goes into the webhooks' selectors" -}}
 {{- end -}}
 {{- $injected := or (index .Values.webhook.annotations "cert-manager.io/inject-ca-from") (index .Values.webhook.annotations "cert-manager.io/inject-ca-from-secret") -}}
-{{- if and (not .Values.webhook.caBundle) (not $injected) -}}
+{{- if and (eq .Values.tls.mode "self-managed") (or .Values.webhook.caBundle $injected) -}}
+{{- fail "tls.mode is self-managed, and webhook.caBundle or an annotation cert-manager.io/inject-ca-from is set: Ringfence then writes the CA bundle itself, and each would overwrite the other's; leave it out, or set tls.mode=files" -}}
+{{- end -}}
+{{- if and .Values.tls.clientCA (not (contains "-----BEGIN CERTIFICATE-----" .Values.tls.clientCA)) -}}
+{{- fail "tls.clientCA is no PEM: put the text of the certificate there as it is (--set-file tls.clientCA=client-ca.crt)" -}}
+{{- end -}}
+{{- if and (eq .Values.tls.mode "files") (not .Values.webhook.caBundle) (not $injected) -}}
 {{- fail "webhook.caBundle is missing: without it the API server trusts no certificate of the webhook, and refuses every namespace; set it (--set webhook.caBundle=\"$(base64 -w0 < ca.crt)\"), or have cert-manager fill it in with webhook.annotations.cert-manager\\.io/inject-ca-from=ringfence-system/<Certificate>" -}}
 {{- end -}}
 {{- if and .Values.webhook.caBundle $injected -}}
@@ -73,6 +79,7 @@ clientConfig:
     namespace: {{ .root.Release.Namespace }}
     path: {{ .path }}
     port: {{ .root.Values.service.port }}
+  {{- /* What is not rendered is not helm's: of self-managed certificates it is the process that writes it. */}}
   {{- with .root.Values.webhook.caBundle }}
   caBundle: {{ . }}
   {{- end }}

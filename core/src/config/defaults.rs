@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Config, Duration, Existing, Limits, Pods, Treatment};
+use super::{Certificates, Config, Duration, Existing, Limits, Pods, Treatment};
 use crate::policy::Direction;
 use crate::policy::holes::Kind;
 use crate::profile::{BUILT_IN, Effect, HoleTable, Policy, Profile, Profiles, built_in};
@@ -23,6 +23,7 @@ pub(super) fn config() -> Config {
         profiles: profiles(),
         staleness: Duration::seconds(60),
         lease_duration: Duration::seconds(15),
+        certificates: Certificates { validity: Duration::days(60), overlap: Duration::seconds(300) },
         limits: limits(),
     }
 }

@@ -77,6 +77,15 @@ pub struct Limits {
     pub drain_deadline: Duration,
 }
 
+/// How the certificates are rotated that Ringfence issues itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificates {
+    /// For how long one is valid. It is rotated when a third of that is left.
+    pub validity: Duration,
+    /// How long API servers and replicas have for learning of each step of a rotation: each learns by itself.
+    pub overlap: Duration,
+}
+
 /// The whole configuration in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -102,6 +111,8 @@ pub struct Config {
     pub staleness: Duration,
     /// How long the controller's Lease lasts where it is not renewed: for so long nobody writes when a replica is lost.
     pub lease_duration: Duration,
+    /// How the certificates are rotated that Ringfence issues itself.
+    pub certificates: Certificates,
     /// Limits of the server.
     pub limits: Limits,
 }

@@ -11,7 +11,7 @@ use crate::object::nullable;
 use crate::profile::Effect;
 use crate::vocabulary::Mode;
 
-crate::object::from_map_only!(File, ProfileFile, PolicyFile, HolesFile, DnsFile, LimitsFile);
+crate::object::from_map_only!(File, ProfileFile, PolicyFile, HolesFile, DnsFile, CertificatesFile, LimitsFile);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
@@ -28,6 +28,8 @@ pub(super) struct File {
     pub(super) profiles: BTreeMap<String, ProfileFile>,
     pub(super) staleness: Option<Duration>,
     pub(super) lease_duration: Option<Duration>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) certificates: CertificatesFile,
     #[serde(deserialize_with = "nullable")]
     pub(super) limits: LimitsFile,
 }
@@ -64,6 +66,13 @@ pub(super) struct HolesFile {
 pub(super) struct DnsFile {
     pub(super) to: Option<Vec<NetworkPolicyPeer>>,
     pub(super) ports: Option<Vec<NetworkPolicyPort>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, remote = "Self")]
+pub(super) struct CertificatesFile {
+    pub(super) validity: Option<Duration>,
+    pub(super) overlap: Option<Duration>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,6 +117,7 @@ pub(super) fn document(config: &Config) -> Value {
         "longestExemption": config.longest_exemption,
         "staleness": config.staleness,
         "leaseDuration": config.lease_duration,
+        "certificates": config.certificates,
         "limits": config.limits,
         "profiles": profiles,
     })

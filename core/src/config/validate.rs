@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::schema::{DnsFile, File, HolesFile, LimitsFile, ProfileFile};
-use super::{Config, Limits};
+use super::schema::{CertificatesFile, DnsFile, File, HolesFile, LimitsFile, ProfileFile};
+use super::{Certificates, Config, Limits};
 use crate::policy::Direction;
 use crate::policy::parse::FieldError;
 use crate::policy::parse::names::{is_dns_label, is_subdomain};
@@ -54,6 +54,7 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
             config.excluded.insert(name);
         }
     }
+    config.certificates = certificates(file.certificates, &mut errors);
     config.limits = limits(file.limits, &mut errors);
     let mut profiles: Vec<Profile> = config.profiles.iter().cloned().collect();
     for (name, written) in file.profiles {
@@ -114,6 +115,39 @@ fn decode(value: &Value, errors: &mut Errors) -> Option<File> {
             None
         }
     }
+}
+
+/// A rotation waits twice, and begins when a third of the validity is left: so much of that third stays for a leader that
+/// is away, or begins anew.
+const ROTATIONS_IN_A_VALIDITY: i32 = 12;
+
+/// The longest validity: what an issuer that can't be asked to revoke should give at most.
+const LONGEST_VALIDITY: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+fn certificates(written: CertificatesFile, errors: &mut Errors) -> Certificates {
+    let mut certificates = super::defaults::config().certificates;
+    if let Some(validity) = written.validity {
+        certificates.validity = validity;
+    }
+    if let Some(overlap) = written.overlap {
+        certificates.overlap = overlap;
+    }
+    let (validity, overlap) = (certificates.validity.get(), certificates.overlap.get());
+    if validity > LONGEST_VALIDITY {
+        let problem = "longer than 90 days";
+        let value = certificates.validity.to_string();
+        errors.push(error("certificates.validity", value, problem, "set 30d to 90d"));
+    }
+    if overlap < SignedDuration::from_secs(1) {
+        let problem = "shorter than anybody can learn of a new certificate in";
+        let value = certificates.overlap.to_string();
+        errors.push(error("certificates.overlap", value, problem, "set 5m, or at least 1s"));
+    } else if overlap.checked_mul(ROTATIONS_IN_A_VALIDITY).is_none_or(|least| validity < least) {
+        let problem = format!("shorter than {ROTATIONS_IN_A_VALIDITY} times certificates.overlap ({overlap:#})");
+        let value = certificates.validity.to_string();
+        errors.push(error("certificates.validity", value, problem, "set 30d to 90d, with an overlap of 5m"));
+    }
+    certificates
 }
 
 fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {

@@ -19,7 +19,8 @@ use jiff::Timestamp;
 use ringfence_core::config::Config;
 
 use super::serve::runtime;
-use crate::certs::{dev, files};
+use crate::certs::dev;
+use crate::certs::serving::Serving;
 use crate::cluster::Cluster;
 use crate::server::{self, App};
 use crate::{controller, manifests, shutdown, telemetry};
@@ -55,7 +56,8 @@ async fn tell(args: &Args) -> Result<ExitCode> {
     let app = Arc::new(App::new(cluster.clone()));
     let address = if args.serve { args.addr } else { SocketAddr::from(([127, 0, 0, 1], 0)) };
     let listener = TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))?;
-    let mut running = server::start(app.clone(), listener, files::server_config(&pair)?)?;
+    let mut running =
+        server::start(app.clone(), listener, Serving::new(pair.clone(), None, app.metrics().clone())?.tls())?;
     let address = running.address();
 
     let mut api_server = ApiServer::connect(address, &pair.ca, app).await?;

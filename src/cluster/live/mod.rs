@@ -60,6 +60,8 @@ pub struct Live {
     client: Client,
     /// A client for each watch, so that what is heard on it is known to be the watch.
     watches: [(Client, Arc<Heard>); 3],
+    /// For watches by which nothing is decided.
+    watching: Client,
     staleness: Duration,
     remembered: Remembered,
     reads: Semaphore,
@@ -85,6 +87,7 @@ impl Live {
         Ok(Self {
             client: Client::try_from(bounded)?,
             watches: [watch()?, watch()?, watch()?],
+            watching: watch()?.0,
             staleness,
             remembered: Remembered::default(),
             reads: Semaphore::new(READS),
@@ -98,6 +101,12 @@ impl Live {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// A client for other watches than those that fill the index, and for how many seconds each is to be asked for.
+    #[must_use]
+    pub fn watching(&self) -> (Client, u32) {
+        (self.watching.clone(), lasts(self.staleness))
     }
 
     /// Whether every watch has been heard within the time for which silence is believed.

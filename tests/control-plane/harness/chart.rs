@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use ringfence::certs::dev;
+use k8s_openapi::api::core::v1::Secret;
+use ringfence::certs::pair::Pair;
+use ringfence::certs::{dev, files};
 use serde_json::{Value, json};
 
 use super::bed::PATIENCE;
@@ -15,6 +17,8 @@ use super::{Bed, Counters, Front, Kubelet, Options, eventually, http, last_lines
 
 const NAMESPACE: &str = "ringfence-system";
 const RELEASE: &str = "ringfence";
+/// Where self-managed certificates are.
+const SECRET: &str = "ringfence-certificates";
 
 /// The installed chart. One a bed.
 pub(crate) struct Installation {
@@ -24,8 +28,10 @@ pub(crate) struct Installation {
     pub(crate) token: String,
     /// The configuration as the chart's `ConfigMap` has it.
     pub(crate) config: PathBuf,
-    /// Where the certificate is that the webhook configurations trust.
-    pub(crate) certificates: PathBuf,
+    /// Where the certificate is that the webhook configurations trust, where it is files; else Ringfence has its own.
+    pub(crate) certificates: Option<PathBuf>,
+    /// The CAs that the webhook configurations trust, once a replica has been ready.
+    pub(crate) ca: OnceLock<String>,
 }
 
 /// How a replica is started.
@@ -72,14 +78,14 @@ impl Bed {
     /// Installs the chart with helm. `values` are dotted names; a value that is JSON is that, else text. The Service becomes an
     /// `ExternalName` of this machine, by which the API servers reach [`Installation::front`].
     pub(crate) fn install(&self, values: &[(&str, &str)]) -> Installation {
-        let pair = dev::issue().unwrap();
-        let certificates = self.path("ringfence-certificates");
-        dev::write(&pair, &certificates).unwrap();
         let front = Arc::new(self.front(&[]));
-
-        let mut all = json!({
-            "webhook": { "caBundle": k8s_openapi::ByteString(pair.ca.into_bytes()) },
-            "service": { "port": front.address().port() },
+        let mut all = json!({ "service": { "port": front.address().port() } });
+        let certificates = values.contains(&("tls.mode", "files")).then(|| {
+            let pair = dev::issue().unwrap();
+            let certificates = self.path("ringfence-certificates");
+            dev::write(&pair, &certificates).unwrap();
+            all["webhook"] = json!({ "caBundle": k8s_openapi::ByteString(pair.ca.into_bytes()) });
+            certificates
         });
         for (name, value) in values {
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(*value));
@@ -98,7 +104,7 @@ impl Bed {
     }
 
     /// Makes a chart that somebody has installed reachable: its Service leads to the front.
-    pub(crate) fn installed(&self, front: Arc<Front>, certificates: PathBuf) -> Installation {
+    pub(crate) fn installed(&self, front: Arc<Front>, certificates: Option<PathBuf>) -> Installation {
         let external = r#"{"spec": {"type": "ExternalName", "externalName": "localhost"}}"#;
         self.kubectl(&["patch", "service", RELEASE, "-n", NAMESPACE, "--type=merge", "-p", external]).expect_ok();
         let token = self.kubectl(&["create", "token", RELEASE, "-n", NAMESPACE, "--duration=8h"]).expect_ok();
@@ -106,7 +112,7 @@ impl Bed {
         let text = self.kubectl(&["get", "configmap", RELEASE, "-n", NAMESPACE, "-o", path]).expect_ok();
         let config = self.path("config.yaml");
         std::fs::write(&config, text).unwrap();
-        Installation { front, token: token.trim().to_owned(), config, certificates }
+        Installation { front, token: token.trim().to_owned(), config, certificates, ca: OnceLock::new() }
     }
 
     /// Starts `ringfence serve` as the chart would have it, with the rights of the chart's service account and no others.
@@ -123,7 +129,10 @@ impl Bed {
             .args(["serve", "--kubeconfig", &shown(&kubeconfig)])
             .args(["--config", &shown(replica.config.as_ref().unwrap_or(&installation.config))])
             .args(["--addr", &address.to_string(), "--admin-addr", &admin.to_string()])
-            .args(["--cert-dir", &shown(&installation.certificates)])
+            .args(match &installation.certificates {
+                Some(directory) => ["--certificates=files".to_owned(), format!("--cert-dir={}", shown(directory))],
+                None => ["--certificates=self-managed", "--secret-name=ringfence-certificates"].map(str::to_owned),
+            })
             .args(["--lease-namespace", NAMESPACE, "--lease-name", RELEASE, "--identity", name])
             .args(replica.flags.clone())
             .env([("HOME", shown(&self.path("home"))), ("RUST_LOG", "info,ringfence=debug".to_owned())])
@@ -131,8 +140,23 @@ impl Bed {
         let mut ringfence = Ringfence { process, address, admin, front: installation.front.clone() };
         if replica.wait {
             ringfence.wait_until_ready();
+            installation.ca.get_or_init(|| installation.pair(self).ca);
         }
         ringfence
+    }
+}
+
+impl Installation {
+    /// What is served, and what the webhook configurations trust.
+    pub(crate) fn pair(&self, bed: &Bed) -> Pair {
+        let Some(directory) = &self.certificates else {
+            let get = ["get", "secret", SECRET, "-n", NAMESPACE, "-o", "json"];
+            let secret: Secret = serde_json::from_str(&bed.kubectl(&get).expect_ok()).unwrap();
+            let data = secret.data.unwrap();
+            let text = |key: &str| String::from_utf8(data[key].0.clone()).unwrap();
+            return Pair { certificate: text("tls.crt"), key: text("tls.key"), ca: text("ca.crt") };
+        };
+        files::read(directory).unwrap()
     }
 }
 

@@ -1,7 +1,9 @@
 //! `ringfence serve`: the webhooks and the controller, for a live cluster or an embedded one.
 
+mod certificates;
+
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +13,8 @@ use ringfence_core::config::Config;
 use tokio::task::JoinHandle;
 
 use super::{ConfigArg, KubeArgs, LeaseArgs};
-use crate::certs::{dev, files};
+use certificates::{CertificateArgs, Certificates};
+
 use crate::cluster::{Cluster, live};
 use crate::controller::lease::{Candidate, Elector};
 use crate::controller::{embedded, queue};
@@ -35,9 +38,8 @@ pub(super) struct Args {
     /// Where health and metrics listen.
     #[arg(long, default_value = "127.0.0.1:8080", env = "RINGFENCE_ADMIN_ADDR")]
     admin_addr: SocketAddr,
-    /// Where tls.crt and tls.key are.
-    #[arg(long, value_name = "DIR", default_value = "certs", env = "RINGFENCE_CERT_DIR")]
-    cert_dir: PathBuf,
+    #[command(flatten)]
+    certificates: CertificateArgs,
     /// What this replica writes into the Lease. No two replicas may have the same.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     identity: Option<String>,
@@ -46,9 +48,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     telemetry::init("info");
     let config = args.config.load()?;
-    let tls = || anyhow::Ok(files::server_config(&pair(&args.cert_dir)?)?);
     if args.manifests.is_empty() {
-        return runtime()?.block_on(serve_live(args, config, tls()?));
+        return runtime()?.block_on(serve_live(args, config));
     }
     let loaded = manifests::load(&args.manifests);
     let cluster = Arc::new(Cluster::embedded(config));
@@ -57,19 +58,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         bail!("the manifests have errors:\n{}", lines.join("\n"));
     }
-    let tls = tls()?;
     // At start nothing is believed isolated until it has been judged.
     embedded::reconcile_all(&cluster, Timestamp::now());
     cluster.set_synced();
     runtime()?.block_on(async {
         let servers = Servers::start(args, &cluster)?;
-        let running = servers.start_webhooks(args, tls)?;
-        let controlled = tokio::spawn(embedded::run(cluster));
-        until_asked_to_stop(servers, running, vec![("the controller", controlled)], async {}).await
+        let namespace = &args.lease.lease_namespace;
+        let certificates = args.certificates.begin(&cluster, namespace, servers.app.metrics()).await?;
+        let running = servers.start_webhooks(args, &certificates)?;
+        let mut tasks = certificates.follow(&cluster, namespace, None);
+        tasks.push(("the controller", tokio::spawn(embedded::run(cluster))));
+        until_asked_to_stop(servers, running, tasks, async {}).await
     })
 }
 
-async fn serve_live(args: &Args, config: Config, tls: rustls::ServerConfig) -> Result<ExitCode> {
+async fn serve_live(args: &Args, config: Config) -> Result<ExitCode> {
     let kube = args.kube.load().await?;
     let candidate = Candidate {
         namespace: args.lease.lease_namespace.clone(),
@@ -80,19 +83,29 @@ async fn serve_live(args: &Args, config: Config, tls: rustls::ServerConfig) -> R
     let server = kube.cluster_url.to_string();
     let cluster = Arc::new(Cluster::live(config, &kube).context("failed to make a client for the API server")?);
     tracing::info!(server, identity = ?candidate.identity, "a live cluster");
-    let servers = Servers::start(args, &cluster)?;
-    let running = servers.start_webhooks(args, tls)?;
+    let mut servers = Servers::start(args, &cluster)?;
     let watched = tokio::spawn(live::watch::run(cluster.clone()));
-    let instance = candidate.identity.clone();
-    let client = kube::Client::try_from(kube).context("failed to make a client for the API server")?;
-    let (mut elector, leadership) = Elector::new(client, candidate);
+    let namespace = &args.lease.lease_namespace;
     let metrics = servers.app.metrics().clone();
+    let certificates = tokio::select! {
+        begun = args.certificates.begin(&cluster, namespace, &metrics) => begun?,
+        // Nobody calls yet.
+        () = servers.stop.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let running = servers.start_webhooks(args, &certificates)?;
+    let instance = candidate.identity.clone();
+    let client = cluster.as_live().map(|live| live.client().clone()).context("the cluster is not a live one")?;
+    let (mut elector, leadership) = Elector::new(client, candidate);
+    let mut tasks = certificates.follow(&cluster, namespace, Some(leadership.clone()));
     let controlled = {
         let cluster = cluster.clone();
         tokio::spawn(async move { queue::run(cluster, leadership, metrics, &instance).await })
     };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    // Dropped when the election ends in whatever way.
+    let (elects, election) = tokio::sync::oneshot::channel::<()>();
     let elected = tokio::spawn(async move {
+        let _elects = elects;
         // Whoever can't serve yet does not lead yet.
         cluster.synced().await;
         tokio::select! {
@@ -104,7 +117,10 @@ async fn serve_live(args: &Args, config: Config, tls: rustls::ServerConfig) -> R
             }
         }
     });
-    let tasks = vec![("the watches", watched), ("the controller", controlled)];
+    let election = tokio::spawn(async move {
+        let _ = election.await;
+    });
+    tasks.extend([("the watches", watched), ("the controller", controlled), ("the election", election)]);
     let release = async move {
         // First of all, so that another replica goes on while this one drains.
         drop(stop);
@@ -121,16 +137,6 @@ fn some_identity() -> String {
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the runtime")
-}
-
-/// The certificate of the directory; a fresh one for development where there is none.
-fn pair(directory: &Path) -> Result<dev::Pair> {
-    if !files::any_in(directory) {
-        let pair = dev::issue().context("failed to issue a certificate")?;
-        dev::write(&pair, directory).with_context(|| format!("failed to write into {}", directory.display()))?;
-        tracing::info!(directory = ?directory, "there was no certificate: made one for development");
-    }
-    Ok(files::read(directory)?)
 }
 
 fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
@@ -155,7 +161,8 @@ impl Servers {
         Ok(Self { app, admin, admin_address, stop })
     }
 
-    fn start_webhooks(&self, args: &Args, tls: rustls::ServerConfig) -> Result<server::Running> {
+    fn start_webhooks(&self, args: &Args, certificates: &Certificates) -> Result<server::Running> {
+        let tls = certificates.serving.tls();
         let running = server::start(self.app.clone(), listen(args.addr, "--addr")?, tls)?;
         let namespaces = self.app.cluster().namespaces().len();
         tracing::info!(address = %running.address(), admin = %self.admin_address, namespaces, "serving");

@@ -1,0 +1,124 @@
+//! Where the certificate of `ringfence serve` comes from.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use tokio::task::JoinHandle;
+
+use crate::certs::pair::Pair;
+use crate::certs::rotate::Rotator;
+use crate::certs::serving::Serving;
+use crate::certs::{dev, files, trust};
+use crate::cluster::Cluster;
+use crate::cluster::live::Live;
+use crate::controller::lease::Leadership;
+use crate::metrics::Metrics;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Ringfence issues and rotates its own, in a Secret, and writes what the webhook configurations trust.
+    SelfManaged,
+    /// Somebody else writes tls.crt and tls.key into --cert-dir, such as cert-manager by way of a mounted Secret.
+    Files,
+    /// The same, but one that is missing is made.
+    Dev,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CertificateArgs {
+    /// Where the certificate comes from.
+    #[arg(long, value_enum, value_name = "MODE", default_value = "dev", env = "RINGFENCE_CERTIFICATES")]
+    certificates: Mode,
+    /// Where tls.crt and tls.key are.
+    #[arg(long, value_name = "DIR", default_value = "certs", env = "RINGFENCE_CERT_DIR")]
+    cert_dir: PathBuf,
+    /// The Secret of self-managed certificates, in the namespace of the Lease.
+    #[arg(long, value_name = "NAME", default_value = "ringfence-certificates")]
+    secret_name: String,
+    /// Accept only clients with a certificate that a CA of this file (PEM) has signed: the API servers', and nobody else.
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+}
+
+/// What is served, and what replaces it.
+pub(super) struct Certificates {
+    pub(super) serving: Arc<Serving>,
+    rotator: Option<Rotator>,
+    directory: PathBuf,
+    client_ca: Option<PathBuf>,
+}
+
+impl CertificateArgs {
+    /// Reads, makes or waits for what is served first.
+    pub(super) async fn begin(
+        &self,
+        cluster: &Cluster,
+        namespace: &str,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Certificates> {
+        let clients =
+            self.client_ca.as_deref().map(files::read_file).transpose().context("failed to read --client-ca")?;
+        let (pair, rotator) = match (self.certificates, cluster.as_live()) {
+            (Mode::SelfManaged, None) => bail!(
+                "--certificates self-managed needs a live cluster, where the Secret is: leave --manifests out, or use \
+                 --certificates dev"
+            ),
+            (Mode::SelfManaged, Some(live)) => {
+                let certificates = &cluster.config().certificates;
+                let rotator =
+                    Rotator::new(live.client().clone(), live.watching(), namespace, &self.secret_name, certificates);
+                (rotator.begin().await.serving, Some(rotator))
+            }
+            (Mode::Files, _) => (files::read(&self.cert_dir)?, None),
+            (Mode::Dev, _) => (made(&self.cert_dir)?, None),
+        };
+        let serving = Arc::new(Serving::new(pair, clients, metrics.clone())?);
+        let (directory, client_ca) = (self.cert_dir.clone(), self.client_ca.clone());
+        Ok(Certificates { serving, rotator, directory, client_ca })
+    }
+}
+
+impl Certificates {
+    /// Follows whatever may replace what is served. `leadership` is that of a live cluster.
+    pub(super) fn follow(
+        self,
+        cluster: &Arc<Cluster>,
+        namespace: &str,
+        leadership: Option<Leadership>,
+    ) -> Vec<(&'static str, JoinHandle<()>)> {
+        let Self { serving, rotator, directory, client_ca } = self;
+        let mut tasks = Vec::new();
+        if let Some(path) = client_ca {
+            let serving = serving.clone();
+            let followed = async move { files::follow_clients(&serving, &path).await };
+            tasks.push(("the reading of the CA of clients", tokio::spawn(followed)));
+        }
+        if let (Some(rotator), Some(leadership)) = (rotator, leadership) {
+            let rotated = async move { rotator.run(&serving, leadership).await };
+            tasks.push(("the rotation of certificates", tokio::spawn(rotated)));
+            return tasks;
+        }
+        if let Some((client, seconds)) = cluster.as_live().map(Live::watching) {
+            let (serving, name) = (serving.clone(), format!("ringfence.{namespace}.svc"));
+            let followed = async move { trust::follow(&client, seconds, &serving, &name).await };
+            tasks.push(("the watch of the CA bundles", tokio::spawn(followed)));
+        }
+        tasks.push((
+            "the reading of certificates",
+            tokio::spawn(async move { files::follow(&serving, &directory).await }),
+        ));
+        tasks
+    }
+}
+
+/// The certificate of a directory; a fresh one for development where there is none.
+fn made(directory: &Path) -> Result<Pair> {
+    if !files::any_in(directory) {
+        let pair = dev::issue().context("failed to issue a certificate")?;
+        dev::write(&pair, directory).with_context(|| format!("failed to write into {}", directory.display()))?;
+        tracing::info!(directory = ?directory, "there was no certificate: made one for development");
+    }
+    Ok(files::read(directory)?)
+}
