@@ -18,6 +18,7 @@ mod adopt;
 mod ask;
 mod bed;
 mod bypasses;
+mod certificates;
 mod controller;
 mod direct;
 mod guide;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         adopt::tests(),
         bed::tests(),
         bypasses::tests(),
+        certificates::tests(),
         interloper::tests(),
         race::tests(),
         tenant::tests(),

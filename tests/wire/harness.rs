@@ -74,7 +74,12 @@ fn serve(cluster: Arc<Cluster>) -> Server {
 
 /// A connection to a server of another process.
 pub(crate) fn connect_to(address: SocketAddr, ca: &str) -> Connection {
-    let config = Arc::new(client_config(ca, &[b"http/1.1"]));
+    connect_with(address, client_config(ca, &[b"http/1.1"]))
+}
+
+/// The same with all of the client's TLS configuration.
+pub(crate) fn connect_with(address: SocketAddr, config: ClientConfig) -> Connection {
+    let config = Arc::new(config);
     let tcp = TcpStream::connect(address).unwrap();
     tcp.set_nodelay(true).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -83,11 +88,17 @@ pub(crate) fn connect_to(address: SocketAddr, ca: &str) -> Connection {
     Connection { stream: StreamOwned::new(tls, tcp), read: Vec::new() }
 }
 
-pub(crate) fn client_config(ca: &str, alpn: &[&[u8]]) -> ClientConfig {
+/// The CAs of a PEM text.
+pub(crate) fn roots(ca: &str) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
+    roots
+}
+
+pub(crate) fn client_config(ca: &str, alpn: &[&[u8]]) -> ClientConfig {
+    let roots = roots(ca);
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

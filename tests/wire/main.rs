@@ -8,6 +8,7 @@
 )]
 
 mod cases;
+mod certificates;
 mod connections;
 mod contract;
 mod embedded;

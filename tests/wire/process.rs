@@ -13,11 +13,11 @@ use crate::harness::*;
 
 const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n";
 
-struct Process {
+pub(crate) struct Process {
     child: Guard,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     admin: SocketAddr,
-    ca: String,
+    pub(crate) ca: String,
     logs: mpsc::Receiver<String>,
 }
 
@@ -44,12 +44,18 @@ fn follow(stderr: ChildStderr) -> mpsc::Receiver<String> {
 }
 
 fn serve(directory: &Path, config: &str) -> Process {
+    serve_with(directory, config, &[])
+}
+
+/// Starts a process in a directory, with further flags, and returns when it serves.
+pub(crate) fn serve_with(directory: &Path, config: &str, flags: &[&str]) -> Process {
     std::fs::write(directory.join("ns.yaml"), NAMESPACE).unwrap();
     std::fs::write(directory.join("config.yaml"), config).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
         .current_dir(directory)
         .args(["serve", "--manifests", "ns.yaml", "--config", "config.yaml"])
         .args(["--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+        .args(flags)
         .env("RUST_LOG", "debug")
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
@@ -69,7 +75,7 @@ fn serve(directory: &Path, config: &str) -> Process {
 }
 
 impl Process {
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();

@@ -68,6 +68,6 @@ pub(crate) fn last_lines(log: &Path) -> String {
 }
 
 /// A test that panicked while it held a lock has failed already; the others, and the end of the bed, go on.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,309 @@
+//! Certificates that Ringfence issues itself: made, rotated, restored, and accepted by real API servers all along.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use k8s_openapi::api::core::v1::Secret;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use ringfence::certs::rotate::state::{State, Stored};
+use serde_json::{Value, json};
+
+use crate::direct::Over;
+use crate::harness::{Bed, Installation, Options, Replica, Ringfence, eventually, eventually_some, lock};
+use crate::steps::{MINUTE, get};
+
+crate::tests![
+    replicas_that_start_together_make_one_certificate_and_the_api_servers_are_told_of_it,
+    cases_38_and_39_what_is_deleted_or_blanked_is_restored_within_seconds,
+    a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_no_call_fails,
+    an_upgrade_that_leaves_entries_out_or_brings_them_back_keeps_the_bundle,
+    case_28_api_servers_with_a_client_certificate_are_answered_and_others_are_not,
+];
+
+const ENTRIES: [&str; 2] = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
+
+fn configuration(bed: &Bed, installation: &Installation, more: &str) -> PathBuf {
+    let text = std::fs::read_to_string(&installation.config).unwrap();
+    let path = bed.path("certificates.yaml");
+    std::fs::write(&path, format!("{}\n{more}\n", text.trim_end().trim_end_matches("{}"))).unwrap();
+    path
+}
+
+fn stored(bed: &Bed) -> Option<State> {
+    let secret = get(bed, "ringfence-system", "secret/ringfence-certificates");
+    let secret: Option<Secret> = serde_json::from_value(secret).unwrap();
+    match Stored::of(secret.as_ref()) {
+        Stored::Good(state) => Some(*state),
+        Stored::Broken(problem) => panic!("{problem}"),
+        Stored::Missing => None,
+    }
+}
+
+/// The bundle that every entry of both configurations trusts; `None` where they differ.
+fn trusted(bed: &Bed) -> Option<String> {
+    let bundles = ENTRIES.iter().flat_map(|kind| {
+        let all = get(bed, "default", &format!("{kind}/ringfence"));
+        let bundle = |entry: &Value| {
+            let text: k8s_openapi::ByteString =
+                serde_json::from_value(entry["clientConfig"]["caBundle"].clone()).unwrap_or_default();
+            String::from_utf8(text.0).unwrap()
+        };
+        all["webhooks"].as_array().unwrap().iter().map(bundle).collect::<Vec<_>>()
+    });
+    let mut bundles: Vec<String> = bundles.collect();
+    assert!(bundles.len() > 5);
+    bundles.dedup();
+    (bundles.len() == 1).then(|| bundles.remove(0))
+}
+
+fn until_trusted(bed: &Bed) {
+    eventually("the bundles are those of the Secret", MINUTE, || {
+        stored(bed).is_some_and(|state| trusted(bed) == Some(state.bundle()))
+    });
+}
+
+/// Whether the webhooks answer: this needs both.
+fn answers(bed: &Bed, server: usize) -> Result<(), String> {
+    let dry = ["create", "namespace", "asks-both-webhooks", "--dry-run=server", "-o", "name"];
+    let output = bed.kubectl_at(server, crate::harness::ADMIN, &dry, "");
+    if output.ok { Ok(()) } else { Err(output.stderr) }
+}
+
+fn metric(ringfence: &Ringfence, name: &str, labels: &[(&str, &str)]) -> f64 {
+    ringfence.counters().map_or(f64::NAN, |counters| counters.sum(name, labels))
+}
+
+fn replicas_that_start_together_make_one_certificate_and_the_api_servers_are_told_of_it() {
+    let bed = Bed::start(&Options::default());
+    let installation = bed.install(&[]);
+    assert!(stored(&bed).is_none(), "the chart brings no certificate");
+    let replica = |name: &str| Replica { wait: false, ..Replica::named(name) };
+    let mut both = ["one", "two"].map(|name| bed.start_ringfence(&installation, &replica(name)));
+    both.iter_mut().for_each(Ringfence::wait_until_ready);
+    until_trusted(&bed);
+    let state = stored(&bed).unwrap();
+    for replica in &both {
+        let log = replica.log();
+        assert!(!log.contains("what is to be served can't be"), "{log}");
+        installation.front.point_at(&[replica.address]);
+        installation.front.cut();
+        eventually("it is accepted", MINUTE, || answers(&bed, 0).is_ok());
+        let until = metric(replica, "ringfence_certificate_expiration_timestamp_seconds", &[("certificate", "leaf")]);
+        let leaf = state.serving.validity().unwrap();
+        #[allow(clippy::cast_precision_loss, reason = "seconds since 1970")]
+        let expected = leaf.not_after.as_second() as f64;
+        assert!((until - expected).abs() < 1.0);
+        let ca = metric(replica, "ringfence_certificate_expiration_timestamp_seconds", &[("certificate", "ca")]);
+        assert!((ca - expected).abs() < 1.0);
+        assert!(metric(replica, "ringfence_certificate_last_reload_timestamp_seconds", &[]) > 1.7e9);
+        for configuration in ["mutating", "validating"] {
+            let labels = [("configuration", configuration)];
+            eventually("no mismatch", MINUTE, || metric(replica, "ringfence_ca_bundle_mismatch", &labels) == 0.0);
+        }
+        let days = leaf.not_after.duration_since(leaf.not_before).as_hours() / 24;
+        assert_eq!(days, 60);
+    }
+    // Neither CA nor next key is anywhere: all keys that there are in the Secret are the leaf's.
+    let secret = get(&bed, "ringfence-system", "secret/ringfence-certificates");
+    let keys: Vec<&String> = secret["data"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["ca.crt", "tls.crt", "tls.key"]);
+}
+
+fn cases_38_and_39_what_is_deleted_or_blanked_is_restored_within_seconds() {
+    let bed = Bed::start(&Options::default());
+    let installation = bed.install(&[]);
+    let ringfence = bed.start_ringfence(&installation, &Replica::default());
+    until_trusted(&bed);
+    eventually("it answers", MINUTE, || answers(&bed, 0).is_ok());
+    let before = stored(&bed).unwrap();
+
+    bed.kubectl(&["delete", "secret", "ringfence-certificates", "-n", "ringfence-system"]).expect_ok();
+    // What is served does not hang on it.
+    installation.front.cut();
+    answers(&bed, 0).unwrap();
+    eventually("the Secret is there again", MINUTE, || stored(&bed).is_some());
+    assert!(stored(&bed).unwrap() == before, "the same: nobody has to learn anything");
+    answers(&bed, 0).unwrap();
+
+    let refused = || metric(&ringfence, "ringfence_certificate_source_refused", &[("source", "secret")]);
+    let spoil = json!({ "stringData": { "tls.key": "nonsense" } }).to_string();
+    let patch = ["patch", "secret", "ringfence-certificates", "-n", "ringfence-system", "--type=merge", "-p"];
+    bed.kubectl(&[&patch[..], &[&spoil]].concat()).expect_ok();
+    eventually("it is as it was", MINUTE, || {
+        installation.front.cut();
+        answers(&bed, 0).unwrap();
+        let secret = get(&bed, "ringfence-system", "secret/ringfence-certificates");
+        let secret: Option<Secret> = serde_json::from_value(secret).unwrap();
+        matches!(Stored::of(secret.as_ref()), Stored::Good(state) if *state == before)
+    });
+    assert!(ringfence.log().contains("what is to be served can't be"), "a line says so");
+    eventually("the alarm is over", MINUTE, || refused() == 0.0);
+
+    for kind in ENTRIES {
+        let blank = json!([{ "op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": "" }]).to_string();
+        bed.kubectl(&["patch", kind, "ringfence", "--type=json", "-p", &blank]).expect_ok();
+    }
+    // It is told in the metric as long as it is so, which may be too short to be seen.
+    until_trusted(&bed);
+    installation.front.cut();
+    eventually("the API server has learnt of it", MINUTE, || answers(&bed, 0).is_ok());
+    assert!(stored(&bed).unwrap() == before);
+}
+
+/// Somebody who asks the webhooks all along, by way of each API server; returns how often, and fails with the first
+/// answer that is none. What is done while the lock is held falls between two questions.
+fn beside(bed: &Bed, servers: usize, act: impl FnOnce(&Mutex<()>)) -> usize {
+    let (over, asking) = (AtomicBool::new(false), Mutex::new(()));
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| {
+            let _end = Over(&over);
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                for server in 0..servers {
+                    let _asking = lock(&asking);
+                    answers(bed, server).unwrap_or_else(|error| panic!("by API server {server}: {error}"));
+                    asked += 1;
+                }
+            }
+            asked
+        });
+        {
+            let _over = Over(&over);
+            act(&asking);
+        }
+        asks.join().unwrap()
+    })
+}
+
+fn a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_no_call_fails() {
+    let bed = Bed::start(&Options { api_servers: 2, ..Options::default() });
+    let installation = bed.install(&[]);
+    let config = "leaseDuration: 3s\ncertificates: { validity: 60s, overlap: 3s }";
+    let config = Some(configuration(&bed, &installation, config));
+    let start =
+        |name: &str| bed.start_ringfence(&installation, &Replica { config: config.clone(), ..Replica::named(name) });
+    let mut replicas = vec![start("replica-0"), start("replica-1")];
+    until_trusted(&bed);
+    for server in 0..2 {
+        eventually("it answers", MINUTE, || answers(&bed, server).is_ok());
+    }
+    let first = stored(&bed).unwrap();
+    let mut kills = 0;
+    let asked = beside(&bed, 2, |asking| {
+        // Whoever leads is killed after each write of the Secret, and of the bundles.
+        let mut kill = || {
+            let leader = eventually_some("somebody leads", MINUTE, || {
+                replicas.iter().position(|replica| metric(replica, "ringfence_leader", &[]) > 0.0)
+            });
+            kills += 1;
+            {
+                let _between = lock(asking);
+                installation.front.point_at(&[replicas[1 - leader].address]);
+                installation.front.cut();
+                replicas[leader].process.signal("KILL");
+            }
+            replicas[leader] = start(&format!("replica-{}", kills + 1));
+        };
+        eventually("the next certificate is announced", MINUTE, || stored(&bed).is_some_and(|now| now.next.is_some()));
+        kill();
+        let next = stored(&bed).unwrap().next.expect("nobody has gone on before the API servers are told").ca;
+        eventually("both CAs are trusted", MINUTE, || trusted(&bed).is_some_and(|all| all.contains(&next)));
+        kill();
+        eventually("it is served", MINUTE, || stored(&bed).is_some_and(|now| now.serving.ca == next));
+        kill();
+        eventually("the CA of before is dropped", MINUTE, || stored(&bed).is_some_and(|now| now.retired.is_empty()));
+        kill();
+        eventually("nobody trusts it any more", MINUTE, || {
+            trusted(&bed).is_some_and(|all| !all.contains(&first.serving.ca))
+        });
+    });
+    assert!(asked > 20, "{asked}");
+    assert_eq!(kills, 4);
+}
+
+fn an_upgrade_that_leaves_entries_out_or_brings_them_back_keeps_the_bundle() {
+    let bed = Bed::start(&Options::default());
+    let installation = bed.install(&[]);
+    let _ringfence = bed.start_ringfence(&installation, &Replica::default());
+    until_trusted(&bed);
+    let chart = format!("{}/charts/ringfence", env!("CARGO_MANIFEST_DIR"));
+    let file = bed.path("values.yaml");
+    let entries =
+        || ENTRIES.map(|kind| get(&bed, "default", &format!("{kind}/ringfence"))["webhooks"].as_array().unwrap().len());
+    let whole = entries();
+    let external = r#"{"spec": {"type": "ExternalName", "externalName": "localhost"}}"#;
+    for (value, expected) in [("allow", whole[1] - 1), ("warn", whole[1])] {
+        let set = format!("config.hostNetwork={value}");
+        bed.helm(&[
+            "upgrade",
+            "ringfence",
+            &chart,
+            "-n",
+            "ringfence-system",
+            "-f",
+            &file.to_string_lossy(),
+            "--set",
+            &set,
+        ])
+        .expect_ok();
+        bed.kubectl(&["patch", "service", "ringfence", "-n", "ringfence-system", "--type=merge", "-p", external])
+            .expect_ok();
+        assert_eq!(entries(), [whole[0], expected]);
+        until_trusted(&bed);
+        eventually("it answers", MINUTE, || answers(&bed, 0).is_ok());
+    }
+}
+
+fn case_28_api_servers_with_a_client_certificate_are_answered_and_others_are_not() {
+    // As docs/operations.md describes it.
+    let directory = crate::harness::fresh_directory();
+    let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().unwrap();
+    std::fs::write(file("client-ca.crt"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let mut client = CertificateParams::new(vec!["kube-apiserver".to_owned()]).unwrap();
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = client.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    std::fs::write(file("client.crt"), certificate.pem()).unwrap();
+    std::fs::write(file("client.key"), key.serialize_pem()).unwrap();
+    // The port is left out where it is 443.
+    let identify = |port: u16| {
+        let name = format!("ringfence.ringfence-system.svc:{port}");
+        let user = json!({ "client-certificate": file("client.crt"), "client-key": file("client.key") });
+        let kubeconfig =
+            json!({ "apiVersion": "v1", "kind": "Config", "users": [{ "name": name, "user": user }] }).to_string();
+        std::fs::write(file("webhooks.kubeconfig"), kubeconfig).unwrap();
+    };
+    identify(443);
+    let plugin = |name: &str| {
+        json!({
+            "name": name,
+            "configuration": {
+                "apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration",
+                "kubeConfigFile": file("webhooks.kubeconfig"),
+            },
+        })
+    };
+    let admission = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [plugin("MutatingAdmissionWebhook"), plugin("ValidatingAdmissionWebhook")],
+    });
+    std::fs::write(file("admission.yaml"), admission.to_string()).unwrap();
+    let flags = vec![format!("--admission-control-config-file={}", file("admission.yaml"))];
+
+    let bed = Bed::start(&Options { api_server_flags: flags, ..Options::default() });
+    let installation = bed.install(&[]);
+    let flags = vec![format!("--client-ca={}", file("client-ca.crt"))];
+    let _ringfence = bed.start_ringfence(&installation, &Replica { flags, ..Replica::default() });
+    until_trusted(&bed);
+    eventually("it is refused", MINUTE, || answers(&bed, 0).is_err_and(|error| error.contains("certificate required")));
+
+    // API servers read it at start.
+    identify(installation.front.address().port());
+    bed.server(0).stop();
+    bed.server(0).start();
+    eventually("it is answered", MINUTE, || answers(&bed, 0).is_ok());
+}
