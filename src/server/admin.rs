@@ -18,10 +18,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Ready once the index is complete and judged, until draining begins.
+/// Ready once the webhooks are served and the index is complete and judged, until draining begins.
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     if app.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if !app.is_listening() {
+        (StatusCode::SERVICE_UNAVAILABLE, "there is no certificate to serve the webhooks with yet\n")
     } else if app.cluster.is_synced() {
         (StatusCode::OK, "ok\n")
     } else {

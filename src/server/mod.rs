@@ -24,6 +24,7 @@ pub struct App {
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     gate: Gate,
+    listening: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -32,7 +33,13 @@ impl App {
     #[must_use]
     pub fn new(cluster: Arc<Cluster>) -> Self {
         let gate = Gate::new(&cluster.config().limits);
-        Self { cluster, metrics: Arc::default(), gate, draining: AtomicBool::new(false) }
+        Self {
+            cluster,
+            metrics: Arc::default(),
+            gate,
+            listening: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// The cluster.
@@ -59,6 +66,10 @@ impl App {
     /// Where a metric can't be written as text.
     pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
         self.metrics.encode(&self.cluster)
+    }
+
+    fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Relaxed)
     }
 
     fn is_draining(&self) -> bool {
@@ -92,6 +103,7 @@ pub fn start(app: Arc<App>, listener: TcpListener, tls: RustlsConfig) -> std::io
     // hyper ends idle connections by the same timer that it waits for headers with.
     server.http_builder().http1().header_read_timeout(limits.idle_timeout.to_std());
     let service = routes::router(app.clone()).into_make_service();
+    app.listening.store(true, Ordering::Relaxed);
     let task = tokio::spawn(server.serve(service));
     Ok(Running { address, handle, task, app })
 }

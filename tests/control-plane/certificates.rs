@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Secret;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use ringfence::certs::rotate::state::{State, Stored};
 use serde_json::{Value, json};
 
-use crate::direct::Over;
+use crate::direct::{Over, asked};
 use crate::harness::{Bed, Installation, Options, Replica, Ringfence, eventually, eventually_some, lock};
 use crate::steps::{MINUTE, get};
 
@@ -17,6 +18,7 @@ crate::tests![
     replicas_that_start_together_make_one_certificate_and_the_api_servers_are_told_of_it,
     cases_38_and_39_what_is_deleted_or_blanked_is_restored_within_seconds,
     a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_no_call_fails,
+    with_certificates_of_somebody_else_a_bundle_that_does_not_fit_is_told_of_and_left_alone,
     an_upgrade_that_leaves_entries_out_or_brings_them_back_keeps_the_bundle,
     case_28_api_servers_with_a_client_certificate_are_answered_and_others_are_not,
 ];
@@ -141,14 +143,51 @@ fn cases_38_and_39_what_is_deleted_or_blanked_is_restored_within_seconds() {
     eventually("the alarm is over", MINUTE, || refused() == 0.0);
 
     for kind in ENTRIES {
-        let blank = json!([{ "op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": "" }]).to_string();
-        bed.kubectl(&["patch", kind, "ringfence", "--type=json", "-p", &blank]).expect_ok();
+        blank(&bed, kind);
     }
     // It is told in the metric as long as it is so, which may be too short to be seen.
     until_trusted(&bed);
     installation.front.cut();
     eventually("the API server has learnt of it", MINUTE, || answers(&bed, 0).is_ok());
     assert!(stored(&bed).unwrap() == before);
+
+    // Somebody who insists is not fought as fast as can be.
+    let (mark, began) = (bed.audit_mark(), Instant::now());
+    for _ in 0..30 {
+        blank(&bed, "validatingwebhookconfigurations");
+    }
+    let writes = asked(&bed, &mark).iter().filter(|event| event.resource.ends_with("webhookconfigurations")).count();
+    assert!(writes as u64 <= 2 + began.elapsed().as_secs(), "{writes} in {:?}", began.elapsed());
+    until_trusted(&bed);
+}
+
+/// Takes the CA bundle of one entry away.
+fn blank(bed: &Bed, kind: &str) {
+    let blank = json!([{ "op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": "" }]).to_string();
+    bed.kubectl(&["patch", kind, "ringfence", "--type=json", "-p", &blank]).expect_ok();
+}
+
+fn with_certificates_of_somebody_else_a_bundle_that_does_not_fit_is_told_of_and_left_alone() {
+    let bed = Bed::start(&Options::default());
+    let installation = bed.install(&[("tls.mode", "files")]);
+    let ringfence = bed.start_ringfence(&installation, &Replica::default());
+    eventually("it answers", MINUTE, || answers(&bed, 0).is_ok());
+    let mismatches = || {
+        ["mutating", "validating"].map(|configuration| {
+            metric(&ringfence, "ringfence_ca_bundle_mismatch", &[("configuration", configuration)])
+        })
+    };
+    eventually("both fit", MINUTE, || mismatches() == [0.0, 0.0]);
+    let mark = bed.audit_mark();
+    blank(&bed, ENTRIES[0]);
+    eventually("one does not", MINUTE, || mismatches() == [1.0, 0.0]);
+    installation.front.cut();
+    eventually("the API server sees it as well", MINUTE, || answers(&bed, 0).is_err());
+    let bundle = k8s_openapi::ByteString(installation.pair(&bed).ca.into_bytes());
+    let back = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle }]).to_string();
+    bed.kubectl(&["patch", ENTRIES[0], "ringfence", "--type=json", "-p", &back]).expect_ok();
+    eventually("both fit again", MINUTE, || mismatches() == [0.0, 0.0] && answers(&bed, 0).is_ok());
+    assert!(!asked(&bed, &mark).iter().any(|event| event.verb == "patch" && event.resource.contains("webhook")));
 }
 
 /// Somebody who asks the webhooks all along, by way of each API server; returns how often, and fails with the first

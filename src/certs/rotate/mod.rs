@@ -32,8 +32,10 @@ use step::{Known, Rotation, Step};
 /// Until a step is tried again that failed, or was overtaken.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// For how long a replica that has nothing to serve waits for the leader to put a Secret right that can't be used.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long a replica that has nothing to serve waits for a leader to put back a Secret that is missing, and one that
+/// can't be used. If it made another one before, nobody would accept what the others serve.
+const MISSING: Duration = Duration::from_millis(500);
+const BROKEN: Duration = Duration::from_secs(10);
 
 /// Where the certificates are, and how they are rotated.
 pub struct Rotator {
@@ -78,24 +80,25 @@ impl Rotator {
     pub async fn begin(&self) -> State {
         let (mut waits, begun) = (waits(), Instant::now());
         loop {
-            let problem = match self.read_or_make(begun.elapsed() >= PATIENCE).await {
+            match self.read_or_make(begun.elapsed()).await {
                 Ok(Some(state)) => return state,
-                Ok(None) => None,
-                Err(error) => Some(format!("{error:#}")),
-            };
-            if let Some(problem) = problem {
-                tracing::warn!(problem, secret = self.secret, "there is no certificate to serve yet; trying again");
-                tokio::time::sleep(waits.next().unwrap_or(AGAIN)).await;
+                Ok(None) => tokio::time::sleep(MISSING).await,
+                Err(error) => {
+                    let problem = format!("{error:#}");
+                    tracing::warn!(problem, secret = self.secret, "there is no certificate to serve yet; trying again");
+                    tokio::time::sleep(waits.next().unwrap_or(AGAIN)).await;
+                }
             }
         }
     }
 
-    /// `None` where somebody else was faster.
-    async fn read_or_make(&self, lost_patience: bool) -> anyhow::Result<Option<State>> {
+    /// `None` where somebody else was faster, or may be.
+    async fn read_or_make(&self, waited: Duration) -> anyhow::Result<Option<State>> {
         let secret = self.secrets.get_opt(&self.secret).await?;
         match Stored::of(secret.as_ref()) {
             Stored::Good(state) => return Ok(Some(*state)),
-            Stored::Broken(problem) if !lost_patience => anyhow::bail!("the Secret can't be used: {problem}"),
+            Stored::Missing if waited < MISSING => return Ok(None),
+            Stored::Broken(problem) if waited < BROKEN => anyhow::bail!("the Secret can't be used: {problem}"),
             Stored::Missing | Stored::Broken(_) => {}
         }
         let fresh = State::fresh(self.rotation.issue(self.time().await?)?);
@@ -180,6 +183,10 @@ impl Rotator {
             Stored::Missing | Stored::Broken(_) => String::new(),
         };
         let Some(lacking) = view.trust.lacking(&bundle) else { return Ok(AGAIN) };
+        // Where somebody else writes the same, and otherwise: no faster than this.
+        if let Some(left) = view.wrote.and_then(|wrote| AGAIN.checked_sub(wrote.elapsed())) {
+            return Ok(left);
+        }
         let known = Known {
             stored,
             last: view.last.as_ref(),
@@ -189,6 +196,7 @@ impl Rotator {
         match self.rotation.next(&known, self.time().await?)? {
             Step::Wait(wait) => return Ok(wait),
             Step::Trust => {
+                view.wrote = Some(Instant::now());
                 for (webhook, trusted) in lacking {
                     match trust::write(&self.client, webhook, trusted, &bundle).await {
                         Ok(()) => tracing::info!(configuration = webhook.as_str(), "wrote the CA bundle"),
@@ -198,6 +206,7 @@ impl Rotator {
                 }
             }
             Step::Store(state, why) => {
+                view.wrote = Some(Instant::now());
                 if self.store(secret.as_ref(), &state).await? {
                     tracing::info!(secret = self.secret, why, "wrote the certificates");
                     // Where it is lost before the watch tells of it.
@@ -221,6 +230,8 @@ struct View {
     changed: Option<Instant>,
     /// Since when this replica leads.
     led: Option<Instant>,
+    /// When it wrote last.
+    wrote: Option<Instant>,
 }
 
 impl View {

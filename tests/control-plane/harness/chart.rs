@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::bed::PATIENCE;
 use super::process::{Launch, Process};
 use super::shared::{Ends, Shared};
-use super::{Bed, Counters, Front, Kubelet, Options, eventually, http, last_lines, lock, ports};
+use super::{ADMIN, Bed, Counters, Front, Kubelet, Options, eventually, http, last_lines, lock, ports};
 
 const NAMESPACE: &str = "ringfence-system";
 const RELEASE: &str = "ringfence";
@@ -140,9 +140,24 @@ impl Bed {
         let mut ringfence = Ringfence { process, address, admin, front: installation.front.clone() };
         if replica.wait {
             ringfence.wait_until_ready();
-            installation.ca.get_or_init(|| installation.pair(self).ca);
+            installation.ca.get_or_init(|| {
+                self.until_trusted();
+                installation.pair(self).ca
+            });
         }
         ringfence
+    }
+}
+
+impl Bed {
+    /// Waits until each API server trusts what the webhooks serve, whatever they answer.
+    fn until_trusted(&self) {
+        let dry = ["create", "namespace", "asks-the-webhooks", "--dry-run=server"];
+        for server in 0..self.servers().len() {
+            eventually("the API server trusts the certificate", PATIENCE, || {
+                !self.kubectl_at(server, ADMIN, &dry, "").stderr.contains("x509: ")
+            });
+        }
     }
 }
 
