@@ -2,7 +2,7 @@
 //! on. And what a replica asks of the API servers.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -51,6 +51,11 @@ impl Reply {
 
 /// Sends a replica a review to `/validate` with the user alice.
 pub(crate) fn ask(installation: &Installation, replica: &Ringfence, request: &Value) -> Reply {
+    ask_at(installation.ca.get().unwrap(), replica.address, request)
+}
+
+/// The same, for a thread of its own.
+pub(crate) fn ask_at(ca: &str, address: SocketAddr, request: &Value) -> Reply {
     let mut whole = json!({
         "uid": "u-1", "dryRun": false, "userInfo": { "username": "alice", "groups": ["system:authenticated"] },
     });
@@ -58,7 +63,7 @@ pub(crate) fn ask(installation: &Installation, replica: &Ringfence, request: &Va
     let review =
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": whole }).to_string();
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(installation.ca.get().unwrap().as_bytes()) {
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -67,7 +72,7 @@ pub(crate) fn ask(installation: &Installation, replica: &Ringfence, request: &Va
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from("ringfence.ringfence-system.svc").unwrap();
-    let tcp = TcpStream::connect(replica.address).unwrap();
+    let tcp = TcpStream::connect(address).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), tcp);
     let length = review.len();

@@ -32,6 +32,7 @@ mod permission;
 mod race;
 mod readme;
 mod reviews;
+mod rights;
 mod scene;
 mod steps;
 mod tenant;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         outlive::tests(),
         permission::tests(),
         readme::tests(),
+        rights::tests(),
         watches::tests(),
     ]
     .into_iter()
