@@ -17,6 +17,7 @@
 mod adopt;
 mod ask;
 mod bed;
+mod break_glass;
 mod bypasses;
 mod certificates;
 mod controller;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     let tests = [
         adopt::tests(),
         bed::tests(),
+        break_glass::tests(),
         bypasses::tests(),
         certificates::tests(),
         interloper::tests(),
