@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
 use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
 use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use ringfence_core::index::Namespace;
 use ringfence_core::plan::Action;
 use ringfence_core::vocabulary::{CONFLICT, ISOLATED, MODE, Mode, RINGFENCE};
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::lease::Leadership;
 use super::{as_ringfence, lifting};
 use crate::cluster::Cluster;
+use crate::cluster::live::StoredPolicy;
 
 /// How many writes of one namespace run at one time.
 const CONCURRENT: usize = 8;
@@ -128,14 +129,13 @@ impl Writer {
         // somebody created it meanwhile, it would be theirs.
         let restores = namespace.policy(name).is_some_and(|present| present.managed);
         let params = PatchParams { force: restores, ..PatchParams::apply(RINGFENCE) };
-        let resource = ApiResource::erase::<ApiPolicy>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace.name(), &resource);
+        let api: Api<StoredPolicy> = Api::namespaced(self.client.clone(), namespace.name());
         let relists = self.cluster.as_live().map_or(0, crate::cluster::live::Live::relists);
         let what = || format!("applying NetworkPolicy {name}");
         let policy = spelled_out(policy);
         let patch = Patch::Apply(&policy);
         let written = self.bounded(what, api.patch(name, &params, &patch)).await?;
-        self.cluster.written_policy(&written, relists);
+        self.cluster.written_policy(written, relists);
         Ok(())
     }
 

@@ -62,8 +62,8 @@ fn the_break_glass_procedure_gives_the_cluster_back_and_the_way_back_protects_it
     let said = create("meanwhile").expect_error();
     assert!(said.contains("failed calling webhook"), "{said}");
     open("team-b").expect_error();
-    let lift = commands("Lift what is held");
-    let [list, lift] = lift.as_slice() else { panic!("{lift:?}") };
+    let by_hand = commands("Lift what is held");
+    let [look_at_them, lift] = by_hand.as_slice() else { panic!("{by_hand:?}") };
     let too_soon = bed.shell(&format!("set -euo pipefail\n{lift}")).expect_error();
     assert!(too_soon.contains("pods-lift.ringfence.dev"), "{too_soon}");
 
@@ -77,10 +77,10 @@ fn the_break_glass_procedure_gives_the_cluster_back_and_the_way_back_protects_it
     until_bound(bed, "meanwhile", "runs");
     assert!(is_isolated(bed, "team-b"), "nobody is there to see it");
 
-    let held = shell(list);
+    let held = shell(look_at_them);
     assert!(["one", "two", "three"].iter().all(|pod| held.contains(pod)), "{held}");
     shell(lift);
-    assert_eq!(shell(list), "");
+    assert_eq!(shell(look_at_them), "");
     for pod in ["one", "two"] {
         until_bound(bed, "waiting", pod);
     }

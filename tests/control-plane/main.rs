@@ -22,6 +22,7 @@ mod bypasses;
 mod certificates;
 mod controller;
 mod direct;
+mod exhaustion;
 mod guide;
 mod harness;
 mod history;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         race::tests(),
         tenant::tests(),
         controller::tests(),
+        exhaustion::tests(),
         never_in_the_way::tests(),
         guide::tests(),
         leader::tests(),

@@ -116,21 +116,27 @@ impl KeySet {
 /// A label selector: every key's requirements, ANDed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
-    keys: BTreeMap<String, KeySet>,
+    /// By key. No map: a policy can have tens of thousands of selectors of one key, for each of which a map would take
+    /// room for eleven.
+    keys: Box<[(String, KeySet)]>,
+}
+
+impl FromIterator<(String, KeySet)> for Selector {
+    /// Requirements on the same key are ANDed.
+    fn from_iter<T: IntoIterator<Item = (String, KeySet)>>(requirements: T) -> Self {
+        let mut keys: BTreeMap<String, KeySet> = BTreeMap::new();
+        for (key, set) in requirements {
+            let merged = match keys.remove(&key) {
+                Some(present) => present.intersect(set),
+                None => set,
+            };
+            keys.insert(key, merged);
+        }
+        Self { keys: keys.into_iter().filter(|(_, set)| !set.is_full()).collect() }
+    }
 }
 
 impl Selector {
-    /// Adds a requirement, ANDed with what is there.
-    pub fn require(&mut self, key: &str, set: KeySet) {
-        let merged = match self.keys.remove(key) {
-            Some(present) => present.intersect(set),
-            None => set,
-        };
-        if !merged.is_full() {
-            self.keys.insert(key.to_owned(), merged);
-        }
-    }
-
     /// Whether the selector selects everything, as `{}` does.
     #[must_use]
     pub fn selects_all(&self) -> bool {
@@ -140,7 +146,7 @@ impl Selector {
     /// Whether no set of labels can match.
     #[must_use]
     pub fn is_unsatisfiable(&self) -> bool {
-        self.keys.values().any(KeySet::is_empty)
+        self.keys.iter().any(|(_, set)| set.is_empty())
     }
 
     /// Whether these labels match.

@@ -18,6 +18,8 @@ use tokio::sync::{Notify, Semaphore};
 use super::authz::{self, Remembered};
 use heard::Heard;
 
+pub(crate) use store::StoredPolicy;
+
 /// How many requests are answered by asking the API server at one time.
 const READS: usize = 32;
 

@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams};
 use ringfence_core::index::{Index, Namespace, Pod};
 
 use super::Live;
-use super::store::{PolicyApi, metadata, policy};
+use super::store::{StoredPolicy, metadata};
 use crate::cluster::Unavailable;
 
 /// The API server waits 5 s for a decision, and asks again a second after a 503 that says so: the second time on a new
@@ -39,7 +39,7 @@ impl Live {
             return Ok(None);
         }
         let namespaces: Api<ApiNamespace> = Api::all(self.client.clone());
-        let policies = PolicyApi::namespaced(&self.client, name);
+        let policies: Api<StoredPolicy> = Api::namespaced(self.client.clone(), name);
         let everything = ListParams::default();
         let read = async { tokio::try_join!(namespaces.get_metadata_opt(name), policies.list(&everything)) };
         let (object, policies) = self.bounded(&format!("namespace {name:?}"), read).await?;
@@ -47,8 +47,8 @@ impl Live {
         let mut index = Index::default();
         let namespace = index.namespace_mut(name);
         metadata(&object.metadata, |metadata| namespace.put_object(metadata));
-        for object in &policies.items {
-            namespace.put_policy(policy(object));
+        for object in policies.items {
+            namespace.put_policy(object.policy);
         }
         Ok(index.get(name))
     }

@@ -1,26 +1,86 @@
 //! What an API server sends, as the index keeps it.
 
+use std::borrow::Cow;
+
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta as ApiMeta;
-use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::Resource;
 use ringfence_core::index::Pod;
 use ringfence_core::object::ObjectMeta;
 use ringfence_core::policy::NetworkPolicy;
 use ringfence_core::policy::parse::{self, Source};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-/// NetworkPolicies as they are stored, with whatever fields there are: what is read of them is the parser's business.
-pub(super) struct PolicyApi;
+/// A NetworkPolicy, compiled while it is read. As a tree of JSON, one of a megabyte would take a hundred: a tenant could
+/// fill the memory with a few of them.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredPolicy {
+    /// Its names and its version, and nothing else.
+    pub(super) metadata: ApiMeta,
+    pub(super) policy: NetworkPolicy,
+}
 
-impl PolicyApi {
-    pub(super) fn all(client: Client) -> Api<DynamicObject> {
-        Api::all_with(client, &ApiResource::erase::<ApiPolicy>(&()))
+impl Resource for StoredPolicy {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        ApiPolicy::kind(&())
     }
 
-    pub(super) fn namespaced(client: &Client, namespace: &str) -> Api<DynamicObject> {
-        Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<ApiPolicy>(&()))
+    fn group((): &()) -> Cow<'_, str> {
+        ApiPolicy::group(&())
     }
+
+    fn version((): &()) -> Cow<'_, str> {
+        ApiPolicy::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        ApiPolicy::plural(&())
+    }
+
+    fn meta(&self) -> &ApiMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ApiMeta {
+        &mut self.metadata
+    }
+}
+
+impl<'de> Deserialize<'de> for StoredPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Named {
+            metadata: Names,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Names {
+            name: Option<String>,
+            namespace: Option<String>,
+            uid: Option<String>,
+            resource_version: Option<String>,
+        }
+        // What is read of it, and how, is the parser's business.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let Named { metadata: Names { name, namespace, uid, resource_version } } =
+            serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        let metadata = ApiMeta { name, namespace, uid, resource_version, ..ApiMeta::default() };
+        Ok(Self { policy: compiled(text.get(), &metadata), metadata })
+    }
+}
+
+/// One that can't be read could do anything, so it counts as opening everything to every pod.
+fn compiled(text: &str, metadata: &ApiMeta) -> NetworkPolicy {
+    parse::network_policy_json(text, Source::Cluster).unwrap_or_else(|error| {
+        let (namespace, name) = (&metadata.namespace, metadata.name.clone().unwrap_or_default());
+        tracing::warn!(?namespace, ?name, %error, "a stored NetworkPolicy can't be read; it is taken to open everything");
+        NetworkPolicy::opening_everything(name, version_of(metadata))
+    })
 }
 
 /// Hands the part of an object's metadata that is judged to a function.
@@ -39,17 +99,6 @@ pub(super) fn metadata<T: Default>(metadata: &ApiMeta, read: impl FnOnce(&Object
 /// The write that an object is of; of one that was deleted, the deletion itself.
 pub(super) fn version_of(metadata: &ApiMeta) -> u64 {
     metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
-}
-
-/// A policy, compiled. One that can't be read could do anything, so it counts as opening everything to every pod.
-pub(super) fn policy(object: &DynamicObject) -> NetworkPolicy {
-    let name = object.metadata.name.clone().unwrap_or_default();
-    let value = serde_json::to_value(object).unwrap_or_default();
-    parse::network_policy(&value, Source::Cluster).unwrap_or_else(|error| {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        tracing::warn!(?namespace, ?name, %error, "a stored NetworkPolicy can't be read; it is taken to open everything");
-        NetworkPolicy::opening_everything(name, version_of(&object.metadata))
-    })
 }
 
 /// A pod that carries the label of held pods. Its gate is not looked at: whoever lifts it removes both.

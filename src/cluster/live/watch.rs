@@ -14,7 +14,7 @@ use backon::ExponentialBuilder;
 use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
-use kube::api::{Api, DynamicObject, PartialObjectMeta, PostParams};
+use kube::api::{Api, PartialObjectMeta, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, ExponentialBackoff, InitialListStrategy};
 use kube::{Resource, ResourceExt};
@@ -22,7 +22,7 @@ use ringfence_core::index::{Index, Namespace};
 use ringfence_core::vocabulary::HELD;
 use tokio::sync::Notify;
 
-use super::store::{PolicyApi, held_pod, metadata, policy, version_of};
+use super::store::{StoredPolicy, held_pod, metadata, version_of};
 use super::{Kind, Live, lasts};
 use crate::cluster::Cluster;
 
@@ -72,7 +72,7 @@ pub async fn run(cluster: Arc<Cluster>) {
     identify(&cluster, live).await;
     let delivered = Delivered::default();
     let namespaces: Api<PartialObjectMeta<ApiNamespace>> = Api::all(live.watch_client(Kind::Namespaces));
-    let policies = PolicyApi::all(live.watch_client(Kind::NetworkPolicies));
+    let policies: Api<StoredPolicy> = Api::all(live.watch_client(Kind::NetworkPolicies));
     let pods: Api<PartialObjectMeta<ApiPod>> = Api::all(live.watch_client(Kind::HeldPods));
     tokio::join!(
         follow(
@@ -135,7 +135,7 @@ type Changed = BTreeSet<String>;
 /// How one kind of object goes into the index. Each says which namespaces it has changed.
 trait Keep {
     type Object;
-    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed);
+    fn put(&self, live: &Live, index: &mut Index, object: Self::Object, changed: &mut Changed);
     fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed);
     /// Takes out what is not among these names of a namespace (`None`: the namespace has none of them).
     fn retain(&self, live: &Live, index: &mut Index, names: &Names, changed: &mut Changed);
@@ -173,11 +173,11 @@ async fn follow<K, S>(
                 }
                 Ok(Event::InitApply(object)) => listed.get_or_insert_default().push(object),
                 Ok(Event::InitDone) => {
-                    replace(cluster, live, &keep, &listed.take().unwrap_or_default());
+                    replace(cluster, live, &keep, listed.take().unwrap_or_default());
                     live.heard(kind).has_listed();
                     delivered.add(kind);
                 }
-                Ok(Event::Apply(object)) => cluster.change(|index, changed| keep.put(live, index, &object, changed)),
+                Ok(Event::Apply(object)) => cluster.change(|index, changed| keep.put(live, index, object, changed)),
                 Ok(Event::Delete(object)) => {
                     cluster.change(|index, changed| keep.remove(live, index, &object, changed));
                 }
@@ -197,9 +197,9 @@ fn has_no_streaming_lists(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
 }
 
-fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object = K>, objects: &[K]) {
+fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object = K>, objects: Vec<K>) {
     let mut names = Names::new();
-    for object in objects {
+    for object in &objects {
         let metadata = object.meta();
         let name = metadata.name.clone().unwrap_or_default();
         let namespace = metadata.namespace.clone().unwrap_or_else(|| name.clone());
@@ -225,7 +225,7 @@ struct Namespaces;
 impl Keep for Namespaces {
     type Object = PartialObjectMeta<ApiNamespace>;
 
-    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
+    fn put(&self, live: &Live, index: &mut Index, object: Self::Object, changed: &mut Changed) {
         let name = object.name_any();
         let namespace = index.contents_mut(&name);
         // Another namespace of the same name, whose predecessor's deletion a list has swallowed: which of the contents are
@@ -260,11 +260,11 @@ impl Keep for Namespaces {
 struct Policies;
 
 impl Keep for Policies {
-    type Object = DynamicObject;
+    type Object = StoredPolicy;
 
-    fn put(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
+    fn put(&self, live: &Live, index: &mut Index, object: Self::Object, changed: &mut Changed) {
         let namespace = object.namespace().unwrap_or_default();
-        let policy = policy(object);
+        let policy = object.policy;
         live.newest_policy.fetch_max(policy.version, Ordering::AcqRel);
         let differs = index.contents_mut(&namespace).put_policy(policy);
         note(changed, &namespace, differs);
@@ -299,7 +299,7 @@ struct HeldPods;
 impl Keep for HeldPods {
     type Object = PartialObjectMeta<ApiPod>;
 
-    fn put(&self, _: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
+    fn put(&self, _: &Live, index: &mut Index, object: Self::Object, changed: &mut Changed) {
         let namespace = object.namespace().unwrap_or_default();
         let differs = index.contents_mut(&namespace).put_pod(&object.name_any(), held_pod(&object.metadata));
         note(changed, &namespace, differs);
@@ -323,15 +323,14 @@ impl Keep for HeldPods {
 impl Cluster {
     /// Takes over a policy that was just written, before the watch delivers it, so that what follows from it need not
     /// wait. `relists` is what [`Live::relists`] was before the write.
-    pub fn written_policy(&self, object: &DynamicObject, relists: u64) {
+    pub(crate) fn written_policy(&self, object: StoredPolicy, relists: u64) {
         let Some(live) = self.as_live() else { return };
-        let Some(namespace) = object.metadata.namespace.as_deref() else { return };
-        let policy = policy(object);
+        let (Some(namespace), policy) = (object.namespace(), object.policy) else { return };
         self.change(|index, _| {
             // What the watch has been past already, it has delivered; it may have been deleted since.
             let is_ahead = policy.version > live.newest_policy.load(Ordering::Acquire);
-            if is_ahead && live.relists() == relists && index.get(namespace).is_some() {
-                index.contents_mut(namespace).put_policy(policy);
+            if is_ahead && live.relists() == relists && index.get(&namespace).is_some() {
+                index.contents_mut(&namespace).put_policy(policy);
             }
         });
     }

@@ -278,7 +278,7 @@ fn port(written: wire::Port, path: &str, errors: &mut Errors) -> Option<Ports> {
 }
 
 fn label_selector(written: &LabelSelector, path: &str, errors: &mut Errors) -> Selector {
-    let mut selector = Selector::default();
+    let mut requirements = Vec::with_capacity(written.match_labels.0.len() + written.match_expressions.len());
     let key_fix = "use [prefix/]name, the name of at most 63 letters, digits, '-', '_' and '.'";
     let value_fix = "use at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit";
     for (key, value) in &written.match_labels.0 {
@@ -288,7 +288,7 @@ fn label_selector(written: &LabelSelector, path: &str, errors: &mut Errors) -> S
         if !is_label_value(value) {
             errors.add(format!("{path}.matchLabels[{key}]"), value, "not a label value", value_fix);
         }
-        selector.require(key, KeySet::one_of([value.clone()]));
+        requirements.push((key.clone(), KeySet::one_of([value.clone()])));
     }
     for (i, OrDefault(requirement)) in written.match_expressions.iter().enumerate() {
         let path = format!("{path}.matchExpressions[{i}]");
@@ -321,7 +321,7 @@ fn label_selector(written: &LabelSelector, path: &str, errors: &mut Errors) -> S
             let problem = format!("{} with values", requirement.operator);
             errors.add(format!("{path}.values"), "", &problem, "leave values out, or use In or NotIn");
         }
-        selector.require(&requirement.key, set);
+        requirements.push((requirement.key.clone(), set));
     }
-    selector
+    requirements.into_iter().collect()
 }
