@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::ask::{Asker, MERGE};
+use crate::ask::{Asker, JSON_PATCH, MERGE};
 use crate::direct::{ask, creation_of_a_namespace, deletion_of_the_baseline};
 use crate::harness::process::Launch;
 use crate::harness::{ADMIN, Bed, Event, Installation, Options, Replica, Ringfence, eventually};
@@ -146,6 +146,12 @@ fn rights(rule: &Value) -> Vec<Right> {
     rights
 }
 
+const SECRETS: &str = "/api/v1/namespaces/ringfence-system/secrets";
+const REGISTERED: [&str; 2] = [
+    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/ringfence",
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/ringfence",
+];
+
 /// Where the steps are played.
 struct Stage<'b> {
     bed: &'b Bed,
@@ -166,7 +172,7 @@ struct Step {
     until: fn(&mut Stage<'_>, &str),
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 12] = [
     Step {
         what: "a replica starts and leads",
         begin: |stage, _| {
@@ -257,6 +263,32 @@ const STEPS: [Step; 9] = [
         },
     },
     Step {
+        what: "the Secret of certificates is emptied",
+        begin: |stage, _| {
+            let secret = format!("{SECRETS}/ringfence-certificates");
+            stage.admin.patch(&secret, MERGE, &json!({ "data": null })).expect_ok();
+        },
+        until: |stage, _| stage.until_certificates(),
+    },
+    Step {
+        what: "the Secret of certificates is deleted",
+        begin: |stage, _| {
+            let secret = format!("{SECRETS}/ringfence-certificates");
+            stage.admin.delete(&secret, &Value::Null).expect_ok();
+        },
+        until: |stage, _| stage.until_certificates(),
+    },
+    Step {
+        what: "what the API servers trust is blanked",
+        begin: |stage, _| {
+            let blank = json!([{ "op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": "" }]);
+            for path in REGISTERED {
+                stage.admin.patch(path, JSON_PATCH, &blank).expect_ok();
+            }
+        },
+        until: |stage, _| stage.until_trusted(),
+    },
+    Step {
         what: "a policy of a namespace that terminates is deleted",
         begin: |stage, name| {
             let mut object = namespace(name);
@@ -314,10 +346,24 @@ impl Stage<'_> {
         self.asking.drain(..).for_each(|asking| asking.join().unwrap());
         let Some(replica) = &mut self.replica else { return };
         replica.wait_until_ready();
+        self.installation.ca.get_or_init(|| self.installation.pair(self.bed).ca);
         eventually("it hears and leads", MINUTE, || {
             let leads = replica.counters().is_some_and(|counters| counters.sum("ringfence_leader", &[]) >= 1.0);
             leads && silence(replica) < 3.0
         });
+    }
+
+    fn until_certificates(&self) {
+        eventually("the certificates are there", MINUTE, || {
+            let secrets = self.admin.get(SECRETS);
+            let has = |secret: &Value| secret["data"]["tls.crt"].is_string();
+            secrets["items"].as_array().unwrap().iter().any(has)
+        });
+    }
+
+    fn until_trusted(&self) {
+        let trusts = |path: &str| !self.admin.get(path)["webhooks"][0]["clientConfig"]["caBundle"].is_null();
+        eventually("the API server is told what to trust", MINUTE, || REGISTERED.into_iter().all(trusts));
     }
 
     fn create(&self, name: &str) {
@@ -365,13 +411,19 @@ fn each_right_of_the_service_account_is_used_and_missed_where_it_is_taken_away()
     let all: Vec<Right> = left.iter().map(|(_, right)| right.clone()).collect();
     assert!(left.len() > 10 && left.iter().all(|(_, right)| !right.to_string().contains('*')), "{left:?}");
 
+    // The first start makes the certificates, as no later one does.
+    stage.whole(&STEPS[0]);
+    stage.until_trusted();
     for step in STEPS.iter().chain([&LEAVING]) {
         let events = stage.whole(step);
         let forbidden: Vec<_> = events.iter().filter(|event| is_forbidden(event)).collect();
         assert!(forbidden.is_empty(), "{}: {forbidden:#?}", step.what);
-        // Who it is, everybody may ask. Nothing else comes from a role that is not the chart's.
-        let granted =
-            |event: &&Event| event.resource == "selfsubjectreviews" || all.iter().any(|right| right.covers(event));
+        // Who it is, and what time, everybody may ask. Nothing else comes from a role that is not the chart's.
+        let granted = |event: &&Event| {
+            event.resource == "selfsubjectreviews"
+                || event.resource.is_empty()
+                || all.iter().any(|right| right.covers(event))
+        };
         let elsewhere: Vec<_> = events.iter().filter(|event| !granted(event)).collect();
         assert!(elsewhere.is_empty(), "{}: {elsewhere:#?}", step.what);
         let used: Vec<_> =
