@@ -89,7 +89,7 @@ pub(super) async fn review(client: &kube::Client, remembered: &Remembered, user:
         }
     };
     // The API server asks again until its time is over, and then tells nobody what we answered.
-    tracing::warn!(user = ?user.username, %asked, problem, "whether a user may deviate could not be found out");
+    tracing::warn!(user = ?user.username, asked = ?asked.to_string(), problem = ?problem, "whether a user may deviate could not be found out");
     Answer::Unknown(problem)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::index::State;
 use ringfence_core::policy::coverage::Coverage;
 use ringfence_core::policy::{Direction, explain};
@@ -17,7 +18,9 @@ pub fn render(report: &Report) -> String {
         let _ = writeln!(text, "{text_line}");
     };
     for namespace in &report.namespaces {
-        line(format_args!("{}  {}  (profile {})", namespace.name, state(namespace.state), namespace.profile));
+        // Manifests may be a stranger's, and what they say must not act on the terminal or the log of a CI system.
+        let (name, profile) = (sanitised(&namespace.name), sanitised(&namespace.profile));
+        line(format_args!("{name}  {}  (profile {profile})", state(namespace.state)));
         if namespace.state == State::Excluded {
             continue;
         }
@@ -42,7 +45,12 @@ pub fn render(report: &Report) -> String {
     for finding in &report.findings {
         line(format_args!(
             "\n{}[{}]: {}\n  --> {}:{}\n  fix: {}",
-            finding.severity, finding.id, finding.message, finding.file, finding.at, finding.fix
+            finding.severity,
+            finding.id,
+            sanitised(&finding.message),
+            sanitised(&finding.file),
+            finding.at,
+            sanitised(&finding.fix)
         ));
     }
     let passed = report.namespaces.iter().filter(|namespace| namespace.state.passes()).count();

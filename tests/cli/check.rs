@@ -372,3 +372,20 @@ fn the_text_says_it_in_terms_of_traffic() {
     let ran = ringfence(&["check", "tests/fixtures/guide/step-1.yaml"]);
     insta::assert_snapshot!(ran.stdout);
 }
+
+#[test]
+fn what_manifests_say_can_not_act_on_a_terminal() {
+    let hostile = "a\\e[31m\\u202e\\nforged";
+    let manifests = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: \"{hostile}\"}}\n---\n\
+         apiVersion: v1\nkind: Namespace\nmetadata: {{name: b, labels: {{ringfence.dev/profile: \"{hostile}\"}}}}\n---\n\
+         apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: \"{hostile}\", namespace: c}}\n\
+         spec: {{podSelector: {{}}, ingress: [{{}}]}}\n---\n\
+         apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: d, namespace: c}}\n\
+         spec: {{podSelector: {{matchLabels: {{\"{hostile}\": v}}}}}}\n"
+    );
+    let ran = ringfence_in(std::path::Path::new("."), &["check", "-"], &manifests);
+    let said = ran.stdout + &ran.stderr;
+    assert!(said.contains("[31m"), "{said}");
+    assert!(!said.contains(['\u{1b}', '\u{202e}']) && !said.lines().any(|line| line.starts_with("forged")), "{said:?}");
+}

@@ -393,7 +393,7 @@ fn case_20_a_dry_run_gets_the_same_verdict_and_stores_nothing() {
 #[test]
 fn case_21_a_newline_and_5_kb_in_a_warning_are_sanitised_and_cut() {
     let server = server();
-    let name = format!("a\nb\u{2028}\u{7}{}", "x".repeat(5000));
+    let name = format!("a\nb\u{2028}\u{7}\u{1b}[31m\u{202e}\u{200b}\u{2066}{}", "x".repeat(5000));
     let request = json!({ "name": name, "namespace": "team-a", "object": {},
         "resource": { "group": "cilium.io", "version": "v2", "resource": "ciliumnetworkpolicies" } });
     let response = server.ask("/validate", &request);
@@ -404,6 +404,15 @@ fn case_21_a_newline_and_5_kb_in_a_warning_are_sanitised_and_cut() {
         "{warnings:?}"
     );
     assert!(warnings.iter().map(|line| line.len()).sum::<usize>() <= 4096);
+    assert!(!response.to_string().contains(['\u{2028}', '\u{202e}', '\u{200b}', '\u{2066}']), "{response}");
+    // A denial's message and the audit annotations are texts as well.
+    let request = json!({ "name": "team-a", "namespace": "team-a", "object": {
+        "metadata": { "name": "team-a", "labels": { "ringfence.dev/profile": name, "ringfence.dev/mode": "enforce" } } } });
+    let response = server.ask("/validate", &request);
+    assert_eq!(response["allowed"], false);
+    let text = response.to_string();
+    assert!(!text.contains(['\u{2028}', '\u{202e}', '\u{200b}', '\u{2066}']) && !text.contains("\\u001b"), "{text}");
+    assert!(response["status"]["message"].as_str().unwrap().chars().count() < 4300);
 }
 
 #[test]

@@ -209,3 +209,38 @@ fn the_admin_port_has_health_and_metrics_and_nothing_else() {
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
     assert_eq!(process.get("/validate").0, 404);
 }
+
+#[test]
+fn no_text_of_a_request_becomes_a_label_of_a_metric() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = serve(directory.path(), "{}");
+    let mut connection = connect_to(process.address, &process.ca);
+    let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    let mut first = 0;
+    for round in 0..50 {
+        let hostile = format!("h0st1le-{round}\"}} 1\nforged{{a=\"");
+        for resource in [
+            json!({ "group": "", "version": "v1", "resource": "namespaces" }),
+            json!({ "group": hostile, "version": hostile, "resource": hostile }),
+            networkpolicies(),
+        ] {
+            let labels = json!({ "ringfence.dev/profile": hostile, "ringfence.dev/mode": hostile });
+            let request = json!({
+                "uid": hostile, "name": hostile, "namespace": hostile, "resource": resource, "subResource": hostile,
+                "kind": { "group": hostile, "version": hostile, "kind": hostile },
+                "userInfo": { "username": hostile, "groups": [hostile] },
+                "object": { "metadata": { "name": hostile, "labels": labels }, "spec": { "podSelector": {} } },
+            });
+            connection.post("/validate", &review(&request));
+            connection.post("/mutate", &review(&request));
+        }
+        let operation = review(&json!({ "operation": hostile }));
+        assert_eq!(connection.post("/validate", &operation).status, 400);
+        if round == 0 {
+            first = series(&process.get("/metrics").1);
+        }
+    }
+    let text = process.get("/metrics").1;
+    assert!(!text.contains("h0st1le") && !text.contains("forged"), "{text}");
+    assert_eq!(series(&text), first);
+}
