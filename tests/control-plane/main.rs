@@ -38,6 +38,7 @@ mod rights;
 mod scene;
 mod steps;
 mod tenant;
+mod threats;
 mod watches;
 
 use std::process::ExitCode;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         interloper::tests(),
         race::tests(),
         tenant::tests(),
+        threats::tests(),
         controller::tests(),
         exhaustion::tests(),
         never_in_the_way::tests(),
