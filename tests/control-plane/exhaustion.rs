@@ -100,7 +100,7 @@ fn policies_as_large_as_can_be_are_decided_in_time_and_nobody_else_waits() {
 fn policies_as_large_as_can_be_fit_into_memory_also_at_a_restart() {
     // 10 MB of policies in all, of what takes most: many small selectors. The chart's limit is 512 MiB.
     const POLICIES: usize = 12;
-    const MOST: u64 = 400;
+    const MOST: u64 = 300;
     let bed = Bed::start(&Options::default());
     let installation = bed.install(&[]);
     let first = bed.start_ringfence(&installation, &Replica::default());

@@ -21,33 +21,47 @@ pub struct KeySet {
     values: Values,
 }
 
+/// Sorted, and each once. No set: most hold one value, and a set takes room for eleven.
+type Texts = Box<[String]>;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Values {
-    Only(BTreeSet<String>),
-    AllBut(BTreeSet<String>),
+    Only(Texts),
+    AllBut(Texts),
+}
+
+fn has(texts: &[String], value: &str) -> bool {
+    texts.binary_search_by(|text| text.as_str().cmp(value)).is_ok()
+}
+
+fn texts(values: impl IntoIterator<Item = String>) -> Texts {
+    let mut texts: Vec<String> = values.into_iter().collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts.into_boxed_slice()
 }
 
 impl KeySet {
     /// `In`: present and listed.
     pub fn one_of(values: impl IntoIterator<Item = String>) -> Self {
-        Self { absent: false, values: Values::Only(values.into_iter().collect()) }
+        Self { absent: false, values: Values::Only(texts(values)) }
     }
 
     /// `NotIn`: absent or not listed.
     pub fn none_of(values: impl IntoIterator<Item = String>) -> Self {
-        Self { absent: true, values: Values::AllBut(values.into_iter().collect()) }
+        Self { absent: true, values: Values::AllBut(texts(values)) }
     }
 
     /// `Exists`: present with any value.
     #[must_use]
     pub fn exists() -> Self {
-        Self { absent: false, values: Values::AllBut(BTreeSet::new()) }
+        Self { absent: false, values: Values::AllBut(Texts::default()) }
     }
 
     /// `DoesNotExist`: absent.
     #[must_use]
     pub fn does_not_exist() -> Self {
-        Self { absent: true, values: Values::Only(BTreeSet::new()) }
+        Self { absent: true, values: Values::Only(Texts::default()) }
     }
 
     /// Whether a key with this value, or without one, is admitted.
@@ -55,8 +69,8 @@ impl KeySet {
     pub fn admits(&self, value: Option<&str>) -> bool {
         match (value, &self.values) {
             (None, _) => self.absent,
-            (Some(value), Values::Only(set)) => set.contains(value),
-            (Some(value), Values::AllBut(set)) => !set.contains(value),
+            (Some(value), Values::Only(set)) => has(set, value),
+            (Some(value), Values::AllBut(set)) => !has(set, value),
         }
     }
 
@@ -84,32 +98,54 @@ impl KeySet {
     fn is_full(&self) -> bool {
         self.absent && matches!(&self.values, Values::AllBut(set) if set.is_empty())
     }
+}
 
-    // In place and from the smaller side: a key may be named by thousands of requirements, with thousands of values.
-    fn intersect(self, other: Self) -> Self {
-        let values = match (self.values, other.values) {
-            (Values::Only(a), Values::Only(b)) => {
-                let (mut few, many) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-                few.retain(|value| many.contains(value));
-                Values::Only(few)
+/// What several requirements on one key come to, while they are added up.
+enum Sum {
+    Only(BTreeSet<String>),
+    AllBut(BTreeSet<String>),
+}
+
+impl Sum {
+    fn of(values: Values) -> Self {
+        match values {
+            Values::Only(texts) => Self::Only(texts.into_iter().collect()),
+            Values::AllBut(texts) => Self::AllBut(texts.into_iter().collect()),
+        }
+    }
+
+    // In place, and by no more than the requirement's own size: a key may be named by thousands of requirements, with
+    // thousands of values.
+    fn and(self, other: Values) -> Self {
+        match (self, other) {
+            (Self::Only(mut sum), Values::Only(texts)) if sum.len() <= texts.len() => {
+                sum.retain(|value| has(&texts, value));
+                Self::Only(sum)
             }
-            (Values::Only(mut only), Values::AllBut(but)) | (Values::AllBut(but), Values::Only(mut only)) => {
-                if but.len() < only.len() {
-                    for value in &but {
-                        only.remove(value);
-                    }
-                } else {
-                    only.retain(|value| !but.contains(value));
+            (Self::Only(sum), Values::Only(texts)) => {
+                Self::Only(texts.into_iter().filter(|value| sum.contains(value)).collect())
+            }
+            (Self::Only(mut sum), Values::AllBut(texts)) => {
+                for value in &texts {
+                    sum.remove(value);
                 }
-                Values::Only(only)
+                Self::Only(sum)
             }
-            (Values::AllBut(a), Values::AllBut(b)) => {
-                let (few, mut many) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-                many.extend(few);
-                Values::AllBut(many)
+            (Self::AllBut(sum), Values::Only(texts)) => {
+                Self::Only(texts.into_iter().filter(|value| !sum.contains(value)).collect())
             }
-        };
-        Self { absent: self.absent && other.absent, values }
+            (Self::AllBut(mut sum), Values::AllBut(texts)) => {
+                sum.extend(texts);
+                Self::AllBut(sum)
+            }
+        }
+    }
+
+    fn values(self) -> Values {
+        match self {
+            Self::Only(sum) => Values::Only(sum.into_iter().collect()),
+            Self::AllBut(sum) => Values::AllBut(sum.into_iter().collect()),
+        }
     }
 }
 
@@ -124,15 +160,24 @@ pub struct Selector {
 impl FromIterator<(String, KeySet)> for Selector {
     /// Requirements on the same key are ANDed.
     fn from_iter<T: IntoIterator<Item = (String, KeySet)>>(requirements: T) -> Self {
-        let mut keys: BTreeMap<String, KeySet> = BTreeMap::new();
+        enum Merged {
+            One(KeySet),
+            More(bool, Sum),
+        }
+        let mut keys: BTreeMap<String, Merged> = BTreeMap::new();
         for (key, set) in requirements {
             let merged = match keys.remove(&key) {
-                Some(present) => present.intersect(set),
-                None => set,
+                None => Merged::One(set),
+                Some(Merged::One(one)) => Merged::More(one.absent && set.absent, Sum::of(one.values).and(set.values)),
+                Some(Merged::More(absent, sum)) => Merged::More(absent && set.absent, sum.and(set.values)),
             };
             keys.insert(key, merged);
         }
-        Self { keys: keys.into_iter().filter(|(_, set)| !set.is_full()).collect() }
+        let keys = keys.into_iter().map(|(key, merged)| match merged {
+            Merged::One(set) => (key, set),
+            Merged::More(absent, sum) => (key, KeySet { absent, values: sum.values() }),
+        });
+        Self { keys: keys.filter(|(_, set)| !set.is_full()).collect() }
     }
 }
 
@@ -163,7 +208,7 @@ impl Selector {
 
 impl std::fmt::Display for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let list = |set: &BTreeSet<String>| set.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let list = |set: &Texts| set.join(", ");
         match (self.absent, &self.values) {
             (false, Values::Only(set)) if set.len() == 1 => write!(f, "= {}", list(set)),
             (false, Values::Only(set)) => write!(f, "in ({})", list(set)),
