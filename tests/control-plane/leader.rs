@@ -11,20 +11,12 @@ use kube::api::{Api, PostParams};
 
 use crate::direct::{Over, asked, changes};
 use crate::harness::{ADMIN, Bed, Front, Installation, Mark, Options, Replica, Ringfence, eventually, eventually_some};
-use crate::steps::MINUTE;
+use crate::steps::{MINUTE, configuration};
 
 crate::tests![
     cases_50_51_and_52_whoever_loses_the_lease_writes_no_more_and_the_webhooks_go_on,
     a_replica_that_ends_hands_the_lease_over_before_it_drains,
 ];
-
-/// A configuration beside the chart's.
-fn configuration(bed: &Bed, installation: &Installation, more: &str) -> PathBuf {
-    let text = std::fs::read_to_string(&installation.config).unwrap();
-    let path = bed.path("lease.yaml");
-    std::fs::write(&path, format!("{}\n{more}\n", text.trim_end().trim_end_matches("{}"))).unwrap();
-    path
-}
 
 fn holder(bed: &Bed, server: usize) -> String {
     let lease = ["get", "lease", "ringfence", "-n", "ringfence-system", "--ignore-not-found", "-o"];

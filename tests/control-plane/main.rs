@@ -28,6 +28,7 @@ mod harness;
 mod history;
 mod interloper;
 mod leader;
+mod load;
 mod never_in_the_way;
 mod outlive;
 mod permission;
@@ -35,6 +36,7 @@ mod race;
 mod readme;
 mod reviews;
 mod rights;
+mod rollout;
 mod scene;
 mod steps;
 mod tenant;
@@ -51,13 +53,18 @@ struct Test {
     module: &'static str,
     name: &'static str,
     run: fn(),
+    /// Takes minutes, and runs only where it is asked for: `-- --ignored NAME`.
+    ignored: bool,
 }
 
 /// The tests of a module. One that is not in the list is dead code, which the lints do not let pass.
 macro_rules! tests {
-    ($($name:ident),* $(,)?) => {
+    ($($name:ident),* $(,)? $(; ignored: $($ignored:ident),* $(,)?)?) => {
         pub(crate) fn tests() -> Vec<crate::Test> {
-            vec![$(crate::Test { module: module_path!(), name: stringify!($name), run: $name }),*]
+            vec![
+                $(crate::Test { module: module_path!(), name: stringify!($name), run: $name, ignored: false },)*
+                $($(crate::Test { module: module_path!(), name: stringify!($ignored), run: $ignored, ignored: true }),*)?
+            ]
         }
     };
 }
@@ -89,6 +96,7 @@ fn main() -> ExitCode {
         permission::tests(),
         readme::tests(),
         rights::tests(),
+        rollout::tests(),
         watches::tests(),
     ]
     .into_iter()
@@ -101,7 +109,7 @@ fn main() -> ExitCode {
 fn trial(test: &Test) -> Trial {
     let module = test.module.split_once("::").map_or(test.module, |(_, module)| module);
     let run = test.run;
-    Trial::ignorable_test(format!("{module}::{}", test.name), move || {
+    let trial = Trial::ignorable_test(format!("{module}::{}", test.name), move || {
         match Programs::get() {
             Ok(_) => {}
             // Where a CI system runs, a test that does not run is a mistake that nobody would see.
@@ -112,7 +120,8 @@ fn trial(test: &Test) -> Trial {
         run();
         std::mem::forget(failure);
         Ok(Completion::Completed)
-    })
+    });
+    trial.with_ignored_flag(test.ignored)
 }
 
 fn in_ci() -> bool {

@@ -1,11 +1,12 @@
 //! What tests of the controller do and look at, in the words of kubectl.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Bed, Event, Mark, Options, Output, Shared, World, eventually};
+use crate::harness::{Bed, Event, Installation, Mark, Options, Output, Shared, World, eventually};
 
 /// For anything that happens in the end, on a machine however loaded.
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -20,6 +21,14 @@ pub(crate) fn disturbed() -> (&'static World, MutexGuard<'static, ()>) {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     (WORLD.get(), turn)
+}
+
+/// A configuration beside the chart's, with something added to it.
+pub(crate) fn configuration(bed: &Bed, installation: &Installation, more: &str) -> PathBuf {
+    let text = std::fs::read_to_string(&installation.config).unwrap();
+    let path = bed.path("beside.yaml");
+    std::fs::write(&path, format!("{}\n{more}\n", text.trim_end().trim_end_matches("{}"))).unwrap();
+    path
 }
 
 /// kubectl as the controller itself, which the webhooks do not judge, and with every right: for what they can't prevent.

@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::direct::{Over, ask, asked, changes, creation_of_a_namespace, deletion_of_the_baseline, relists};
 use crate::harness::{ADMIN, Bed, Installation, Options, Replica, Ringfence, eventually};
 use crate::steps::{
-    MINUTE, create_namespace, is_isolated, isolated_namespace, opens_ingress, policies, policy, until_isolated,
+    MINUTE, configuration, create_namespace, is_isolated, isolated_namespace, opens_ingress, policies, policy,
+    until_isolated,
 };
 
 crate::tests![
@@ -117,12 +118,9 @@ fn cases_42_43_and_65_a_watch_that_breaks_costs_no_write_and_a_relist_only_where
     assert!(changed.is_empty(), "{changed:#?}");
 }
 
-/// A configuration beside the chart's, with the shortest time for which silence is believed.
+/// A configuration with the shortest time for which silence is believed.
 pub(crate) fn impatient(bed: &Bed, installation: &Installation) -> PathBuf {
-    let text = std::fs::read_to_string(&installation.config).unwrap();
-    let path = bed.path("impatient.yaml");
-    std::fs::write(&path, format!("{}\nstaleness: 3s\n", text.trim_end().trim_end_matches("{}"))).unwrap();
-    path
+    configuration(bed, installation, "staleness: 3s")
 }
 
 pub(crate) fn silence(ringfence: &Ringfence) -> f64 {

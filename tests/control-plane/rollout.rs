@@ -1,0 +1,96 @@
+//! That whoever writes to the cluster notices nothing of it when replicas of Ringfence come and go.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::harness::{Bed, Installation, Options, Replica, Ringfence, eventually};
+use crate::load::{Load, webhook_calls};
+use crate::steps::{MINUTE, configuration};
+
+crate::tests![
+    case_48_rollouts_under_load_fail_no_call;
+    ignored: case_48_twenty_rollouts_at_500_requests_a_second_fail_no_call,
+];
+
+/// How long after a replica was asked to end the Service still leads to it: endpoints are learnt of late.
+const LAG: Duration = Duration::from_millis(700);
+
+/// Two replicas, as the chart has it, and which one comes next.
+struct Deployment<'b> {
+    bed: &'b Bed,
+    installation: &'b Installation,
+    config: Option<PathBuf>,
+    replicas: Vec<Ringfence>,
+    started: usize,
+}
+
+impl<'b> Deployment<'b> {
+    fn start(bed: &'b Bed, installation: &'b Installation, config: Option<PathBuf>) -> Self {
+        let mut deployment = Self { bed, installation, config, replicas: Vec::new(), started: 0 };
+        for _ in 0..2 {
+            let replica = deployment.next();
+            deployment.replicas.push(replica);
+        }
+        deployment
+    }
+
+    /// Starts one more, and puts it behind the Service once it is ready.
+    fn next(&mut self) -> Ringfence {
+        self.started += 1;
+        let replica = Replica { config: self.config.clone(), ..Replica::named(&format!("pod-{}", self.started)) };
+        self.bed.start_ringfence(self.installation, &replica)
+    }
+
+    /// Replaces both, one after the other: a new one serves before an old one goes (maxUnavailable 0, maxSurge 1), and the
+    /// next is replaced while that one drains. Returns when both are gone.
+    fn roll(&mut self) {
+        let mut going = Vec::new();
+        for mut old in std::mem::take(&mut self.replicas) {
+            let new = self.next();
+            self.replicas.push(new);
+            expect_asked(&old);
+            old.process.signal("TERM");
+            std::thread::sleep(LAG);
+            self.installation.front.remove(old.address);
+            going.push(old);
+        }
+        for old in &mut going {
+            let status = old.process.wait(MINUTE);
+            assert_eq!(status, Some(0), "{}", old.log());
+        }
+    }
+}
+
+/// Waits until a replica has answered for both webhooks.
+fn expect_asked(replica: &Ringfence) {
+    eventually("it is asked", MINUTE, || {
+        let counters = replica.counters().expect("it has metrics");
+        let asked = |webhook| counters.sum("ringfence_admission_reviews_total", &[("webhook", webhook)]) > 0.0;
+        asked("mutate") && asked("validate")
+    });
+}
+
+/// Rolls out so often while so many requests a second are made, none of which may fail. Says how it went.
+fn roll_out(rate: u32, times: usize, config: &str) -> String {
+    let bed = Bed::start(&Options::default());
+    let installation = bed.install(&[]);
+    let config = configuration(&bed, &installation, config);
+    let mut deployment = Deployment::start(&bed, &installation, Some(config));
+    let load = Load::prepare(&bed);
+    let before = webhook_calls(&bed);
+    let ((), report) = load.beside(&bed, rate, || (0..times).for_each(|_| deployment.roll()));
+    let calls = webhook_calls(&bed) - before;
+    report.expect_no_failure();
+    #[allow(clippy::cast_precision_loss, reason = "there are not that many")]
+    let sent = report.sent as f64;
+    assert!(calls >= sent, "{calls} calls for {report}");
+    format!("{times} rollouts of 2 replicas; {report}; {calls} calls of the webhooks")
+}
+
+fn case_48_rollouts_under_load_fail_no_call() {
+    roll_out(50, 3, "limits: { drain: 2s }");
+}
+
+fn case_48_twenty_rollouts_at_500_requests_a_second_fail_no_call() {
+    println!("{}", roll_out(500, 20, ""));
+}
