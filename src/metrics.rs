@@ -92,6 +92,7 @@ pub struct Metrics {
     reloaded: Gauge,
     refused_sources: Family<CertificateSource, Gauge>,
     mismatches: Family<Configuration, Gauge>,
+    tasks: Gauge,
 }
 
 impl Default for Metrics {
@@ -154,6 +155,8 @@ impl Default for Metrics {
             "Whether a webhook configuration trusts no CA by which the certificate that is served would be accepted",
             mismatches.clone(),
         );
+        let tasks = Gauge::default();
+        registry.register("tasks", "Tasks of the runtime that have not ended", tasks.clone());
         Self {
             registry,
             decisions,
@@ -169,6 +172,7 @@ impl Default for Metrics {
             reloaded,
             refused_sources,
             mismatches,
+            tasks,
         }
     }
 }
@@ -284,6 +288,9 @@ impl Metrics {
         self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
         for (kind, silence) in cluster.as_live().into_iter().flat_map(Live::silences) {
             self.silence.get_or_create(&Watch { watch: kind.as_str() }).set(silence.as_secs_f64());
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.tasks.set(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

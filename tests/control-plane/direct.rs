@@ -62,23 +62,8 @@ pub(crate) fn ask_at(ca: &str, address: SocketAddr, request: &Value) -> Reply {
     whole.as_object_mut().unwrap().extend(request.as_object().unwrap().clone());
     let review =
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": whole }).to_string();
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("ringfence.ringfence-system.svc").unwrap();
-    let tcp = TcpStream::connect(address).unwrap();
-    tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), tcp);
-    let length = review.len();
-    let head =
-        "POST /validate?timeout=5s HTTP/1.1\r\nHost: ringfence\r\nConnection: close\r\nContent-Type: application/json";
-    write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{review}").unwrap();
+    let mut stream = begin(ca, address, review.len());
+    stream.write_all(review.as_bytes()).unwrap();
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
         Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => panic!("no answer: {error}"),
@@ -92,6 +77,28 @@ pub(crate) fn ask_at(ca: &str, address: SocketAddr, request: &Value) -> Reply {
         retry_after: head.to_ascii_lowercase().contains("\r\nretry-after: "),
         body: body["response"].clone(),
     }
+}
+
+/// Begins a review whose body has so many bytes, none of which are sent yet: until they come or the connection ends, it
+/// has its place among the reviews that a replica works on.
+pub(crate) fn begin(ca: &str, address: SocketAddr, length: usize) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("ringfence.ringfence-system.svc").unwrap();
+    let tcp = TcpStream::connect(address).unwrap();
+    tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), tcp);
+    let head =
+        "POST /validate?timeout=5s HTTP/1.1\r\nHost: ringfence\r\nConnection: close\r\nContent-Type: application/json";
+    write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n").unwrap();
+    stream
 }
 
 /// Deleting a namespace's `default-deny-all`, which hangs on what the namespace is.

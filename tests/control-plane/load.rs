@@ -35,17 +35,31 @@ pub(crate) struct Report {
     /// How many requests were sent, and how many of them succeeded.
     pub(crate) sent: usize,
     pub(crate) succeeded: usize,
-    /// The others: when, what, and what was said.
-    pub(crate) failures: Vec<String>,
+    pub(crate) failures: Vec<Failure>,
     /// Times until the answer, sorted.
     times: Vec<Duration>,
     took: Duration,
 }
 
+/// A request that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) sent: Instant,
+    /// The request, and what the API server said to it or what became of the connection.
+    pub(crate) what: String,
+}
+
 impl Report {
+    #[track_caller]
     pub(crate) fn expect_no_failure(&self) {
-        assert!(self.failures.is_empty(), "{self}:\n{}", self.failures.join("\n"));
+        assert!(self.failures.is_empty(), "{self}: {:#?}", self.failures);
         assert_eq!(self.sent, self.succeeded);
+    }
+
+    /// How many failed of those that were sent before and after a moment.
+    pub(crate) fn failed_before_and_after(&self, moment: Instant) -> (usize, usize) {
+        let before = self.failures.iter().filter(|failure| failure.sent < moment).count();
+        (before, self.failures.len() - before)
     }
 }
 
@@ -94,7 +108,8 @@ impl Load {
     pub(crate) fn beside<T>(&self, bed: &Bed, rate: u32, act: impl FnOnce() -> T) -> (T, Report) {
         let over = Arc::new(AtomicBool::new(false));
         let (clients, ends) = (self.clients.clone(), over.clone());
-        let sending = bed.run(async { tokio::spawn(send_all(clients, rate, ends)) });
+        let runtime = bed.run(async { tokio::runtime::Handle::current() });
+        let sending = runtime.spawn(send_all(clients, rate, ends));
         let result = {
             let _over = crate::direct::Over(&over);
             act()
@@ -110,11 +125,11 @@ async fn send_all(clients: Vec<Client>, rate: u32, over: Arc<AtomicBool>) -> Rep
     // What the machine made it miss is sent all the same.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut under_way = JoinSet::new();
-    let done = |report: &mut Report, (failure, time): (Option<String>, Duration)| {
+    let done = |report: &mut Report, (failure, time): (Option<Failure>, Duration)| {
         report.times.push(time);
         match failure {
             None => report.succeeded += 1,
-            Some(failure) => report.failures.push(format!("after {:.1?}: {failure}", began.elapsed())),
+            Some(failure) => report.failures.push(failure),
         }
     };
     while !over.load(Ordering::Relaxed) {
@@ -140,12 +155,12 @@ async fn send_all(clients: Vec<Client>, rate: u32, over: Arc<AtomicBool>) -> Rep
 }
 
 /// Sends one of the requests, and returns what went wrong and how long it took.
-async fn send(client: Client, number: usize) -> (Option<String>, Duration) {
+async fn send(client: Client, number: usize) -> (Option<Failure>, Duration) {
     let (method, path, kind, body) = write(number);
     let what = format!("request {number}, {method} {path}");
     let request = Request::builder().method(method).uri(&path).header("Content-Type", kind);
     let request = request.body(Body::from(body.to_string().into_bytes())).unwrap();
-    let began = Instant::now();
+    let sent = Instant::now();
     let failure = match client.send(request).await {
         Err(error) => Some(format!("{what}: {error:?}")),
         Ok(response) => {
@@ -157,7 +172,7 @@ async fn send(client: Client, number: usize) -> (Option<String>, Duration) {
             }
         }
     };
-    (failure, began.elapsed())
+    (failure.map(|what| Failure { sent, what }), sent.elapsed())
 }
 
 /// The request with this number. Each calls a webhook, those that create namespaces and pods both.

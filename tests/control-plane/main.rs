@@ -23,6 +23,7 @@ mod certificates;
 mod controller;
 mod direct;
 mod exhaustion;
+mod faults;
 mod guide;
 mod harness;
 mod history;
@@ -38,6 +39,7 @@ mod reviews;
 mod rights;
 mod rollout;
 mod scene;
+mod soak;
 mod steps;
 mod tenant;
 mod threats;
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         controller::tests(),
         exhaustion::tests(),
         never_in_the_way::tests(),
+        faults::tests(),
         guide::tests(),
         leader::tests(),
         outlive::tests(),
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         readme::tests(),
         rights::tests(),
         rollout::tests(),
+        soak::tests(),
         watches::tests(),
     ]
     .into_iter()

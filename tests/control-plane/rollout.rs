@@ -13,19 +13,19 @@ crate::tests![
 ];
 
 /// How long after a replica was asked to end the Service still leads to it: endpoints are learnt of late.
-const LAG: Duration = Duration::from_millis(700);
+pub(crate) const LAG: Duration = Duration::from_millis(700);
 
 /// Two replicas, as the chart has it, and which one comes next.
-struct Deployment<'b> {
+pub(crate) struct Deployment<'b> {
     bed: &'b Bed,
     installation: &'b Installation,
     config: Option<PathBuf>,
-    replicas: Vec<Ringfence>,
+    pub(crate) replicas: Vec<Ringfence>,
     started: usize,
 }
 
 impl<'b> Deployment<'b> {
-    fn start(bed: &'b Bed, installation: &'b Installation, config: Option<PathBuf>) -> Self {
+    pub(crate) fn start(bed: &'b Bed, installation: &'b Installation, config: Option<PathBuf>) -> Self {
         let mut deployment = Self { bed, installation, config, replicas: Vec::new(), started: 0 };
         for _ in 0..2 {
             let replica = deployment.next();
