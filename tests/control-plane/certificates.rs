@@ -1,6 +1,5 @@
 //! Certificates that Ringfence issues itself: made, rotated, restored, and accepted by real API servers all along.
 
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -11,8 +10,8 @@ use ringfence::certs::rotate::state::{State, Stored};
 use serde_json::{Value, json};
 
 use crate::direct::{Over, asked};
-use crate::harness::{Bed, Installation, Options, Replica, Ringfence, eventually, eventually_some, lock};
-use crate::steps::{MINUTE, get};
+use crate::harness::{Bed, Options, Replica, Ringfence, eventually, eventually_some, lock};
+use crate::steps::{MINUTE, configuration, get};
 
 crate::tests![
     replicas_that_start_together_make_one_certificate_and_the_api_servers_are_told_of_it,
@@ -25,14 +24,8 @@ crate::tests![
 
 const ENTRIES: [&str; 2] = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
 
-fn configuration(bed: &Bed, installation: &Installation, more: &str) -> PathBuf {
-    let text = std::fs::read_to_string(&installation.config).unwrap();
-    let path = bed.path("certificates.yaml");
-    std::fs::write(&path, format!("{}\n{more}\n", text.trim_end().trim_end_matches("{}"))).unwrap();
-    path
-}
-
-fn stored(bed: &Bed) -> Option<State> {
+/// What the Secret holds; `None` where there is none.
+pub(crate) fn stored(bed: &Bed) -> Option<State> {
     let secret = get(bed, "ringfence-system", "secret/ringfence-certificates");
     let secret: Option<Secret> = serde_json::from_value(secret).unwrap();
     match Stored::of(secret.as_ref()) {

@@ -1,15 +1,20 @@
-//! That whoever writes to the cluster notices nothing of it when replicas of Ringfence come and go.
+//! That whoever writes to the cluster notices nothing of it when replicas of Ringfence come and go, and when their
+//! certificates do.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::certificates::stored;
 use crate::harness::{Bed, Counters, Installation, Options, Replica, Ringfence, eventually};
 use crate::load::{Load, webhook_calls};
 use crate::steps::{MINUTE, configuration};
 
 crate::tests![
-    case_48_rollouts_under_load_fail_no_call;
-    ignored: case_48_twenty_rollouts_at_500_requests_a_second_fail_no_call,
+    case_48_rollouts_under_load_fail_no_call,
+    cases_35_and_36_rotations_of_certificates_under_load_fail_no_call;
+    ignored:
+    case_48_twenty_rollouts_at_500_requests_a_second_fail_no_call,
+    cases_35_and_36_twenty_rotations_at_500_requests_a_second_fail_no_call,
 ];
 
 /// How long after a replica was asked to end the Service still leads to it: endpoints are learnt of late.
@@ -68,27 +73,58 @@ impl<'b> Deployment<'b> {
     }
 }
 
-/// Rolls out so often while so many requests a second are made, none of which may fail. Says how it went.
-fn roll_out(rate: u32, times: usize, config: &str) -> String {
+/// Does something to two replicas while so many requests a second are made, none of which may fail. Says how it went.
+fn under_load(rate: u32, config: &str, disturb: impl FnOnce(&mut Deployment<'_>)) -> String {
     let bed = Bed::start(&Options::default());
     let installation = bed.install(&[]);
     let config = configuration(&bed, &installation, config);
     let mut deployment = Deployment::start(&bed, &installation, Some(config));
     let load = Load::prepare(&bed);
     let before = webhook_calls(&bed);
-    let ((), report) = load.beside(&bed, rate, || (0..times).for_each(|_| deployment.roll()));
+    let ((), report) = load.beside(&bed, rate, || disturb(&mut deployment));
     let calls = webhook_calls(&bed) - before;
     report.expect_no_failure();
     #[allow(clippy::cast_precision_loss, reason = "there are not that many")]
     let sent = report.sent as f64;
     assert!(calls >= sent, "{calls} calls for {report}");
-    format!("{times} rollouts of 2 replicas; {report}; {calls} calls of the webhooks")
+    format!("{report}; {calls} calls of the webhooks, {} connections", installation.front.accepted())
+}
+
+fn rollouts(rate: u32, times: usize, config: &str) -> String {
+    under_load(rate, config, |deployment| (0..times).for_each(|_| deployment.roll()))
+}
+
+/// Waits until the certificate that is served has been replaced so often, and only the last one's CA is trusted.
+fn rotations(rate: u32, times: usize, config: &str) -> String {
+    under_load(rate, config, |deployment| {
+        let look = || {
+            std::thread::sleep(Duration::from_millis(500));
+            stored(deployment.bed).expect("the Secret is there")
+        };
+        let mut served = look().serving.certificate;
+        for _ in 0..times {
+            eventually("another certificate is served", MINUTE * 2, || look().serving.certificate != served);
+            eventually("the CA of before is dropped", MINUTE, || {
+                let now = look();
+                served = now.serving.certificate;
+                now.next.is_none() && now.retired.is_empty()
+            });
+        }
+    })
 }
 
 fn case_48_rollouts_under_load_fail_no_call() {
-    roll_out(50, 3, "limits: { drain: 2s }");
+    rollouts(50, 3, "limits: { drain: 2s }");
 }
 
 fn case_48_twenty_rollouts_at_500_requests_a_second_fail_no_call() {
-    println!("{}", roll_out(500, 20, ""));
+    println!("20 rollouts of 2 replicas: {}", rollouts(500, 20, ""));
+}
+
+fn cases_35_and_36_rotations_of_certificates_under_load_fail_no_call() {
+    rotations(50, 3, "certificates: { validity: 24s, overlap: 2s }");
+}
+
+fn cases_35_and_36_twenty_rotations_at_500_requests_a_second_fail_no_call() {
+    println!("20 rotations: {}", rotations(500, 20, "certificates: { validity: 36s, overlap: 3s }"));
 }
