@@ -15,6 +15,7 @@ use crate::steps::{
 
 crate::tests![
     cases_42_43_and_65_a_watch_that_breaks_costs_no_write_and_a_relist_only_where_it_must,
+    case_43_after_a_compaction_the_watches_list_anew_and_no_namespace_is_judged_by_half_of_it,
     cases_44_and_46_what_is_not_heard_any_more_is_not_believed,
     cases_45_and_47_a_replica_is_ready_once_every_watch_has_delivered,
 ];
@@ -116,6 +117,42 @@ fn cases_42_43_and_65_a_watch_that_breaks_costs_no_write_and_a_relist_only_where
     let changed: Vec<_> = changes(&events);
     let changed: Vec<_> = changed.iter().filter(mine).collect();
     assert!(changed.is_empty(), "{changed:#?}");
+}
+
+fn case_43_after_a_compaction_the_watches_list_anew_and_no_namespace_is_judged_by_half_of_it() {
+    // Without a cache of its own the API server goes on from what etcd has. It then has no streaming lists either.
+    let flags = vec!["--watch-cache=false".to_owned()];
+    let bed = Bed::start(&Options { api_server_flags: flags, ..Options::default() });
+    let installation = bed.install(&[]);
+    let network = bed.front(&[bed.server(0).address()]);
+    let through = Replica { via: Some(network.url()), ..Replica::named("through") };
+    let ringfence = bed.start_ringfence(&installation, &through);
+    for index in 0..8 {
+        isolated_namespace(&bed, &format!("steady-{index}"));
+    }
+    let cut_off = |compacts: bool, name: &str| {
+        network.refuse();
+        create_namespace(&bed, name);
+        if compacts {
+            bed.compact();
+        }
+        let mark = bed.audit_mark();
+        network.resume();
+        until_isolated(&bed, name);
+        mark
+    };
+    // It goes on where it was as long as that is known.
+    let mark = cut_off(false, "known");
+    assert_eq!(WATCHED.map(|resource| relists(&asked(&bed, &mark), resource)), [0, 0, 0]);
+    let mark = cut_off(true, "forgotten");
+    eventually("each watch has listed anew", MINUTE, || relisted(&bed, &mark) > 0);
+    let events = asked(&bed, &mark);
+    let touched: BTreeSet<&str> = changes(&events)
+        .into_iter()
+        .map(|event| if event.resource == "namespaces" { event.name.as_str() } else { event.namespace.as_str() })
+        .collect();
+    assert_eq!(touched, BTreeSet::from(["forgotten"]), "{events:#?}");
+    assert!(ringfence.is_ready());
 }
 
 /// A configuration with the shortest time for which silence is believed.

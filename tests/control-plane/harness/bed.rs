@@ -54,6 +54,7 @@ pub(crate) struct Bed {
     directory: PathBuf,
     servers: Vec<ApiServer>,
     etcd: Mutex<Option<Process>>,
+    etcd_port: u16,
     others: Mutex<Vec<Process>>,
     /// Last, and so dropped last.
     kept: Mutex<Option<TempDir>>,
@@ -97,10 +98,12 @@ impl Bed {
             directory,
             servers: Vec::new(),
             etcd: Mutex::new(None),
+            etcd_port: 0,
             others: Mutex::new(Vec::new()),
             kept: Mutex::new(Some(kept)),
         };
         let etcd = bed.start_etcd(programs);
+        bed.etcd_port = etcd;
         bed.write_audit_policy(options.audit_bodies);
         for index in 0..options.api_servers {
             let server = bed.api_server_at(index, programs, etcd, options);
@@ -153,6 +156,17 @@ impl Bed {
     /// etcd's process id.
     pub(crate) fn etcd_pid(&self) -> u32 {
         lock(&self.etcd).as_ref().unwrap().pid()
+    }
+
+    /// Has etcd forget every state but the present one, as API servers have it do every five minutes.
+    pub(crate) fn compact(&self) {
+        let ask = |path: &str, body: &str| {
+            let (status, text) = http::post(([127, 0, 0, 1], self.etcd_port).into(), path, body).expect("etcd answers");
+            assert_eq!(status, 200, "{text}");
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        };
+        let now = ask("/v3/kv/range", r#"{"key": "AA=="}"#)["header"]["revision"].clone();
+        ask("/v3/kv/compaction", &serde_json::json!({ "revision": now }).to_string());
     }
 
     /// Sends a signal to etcd.

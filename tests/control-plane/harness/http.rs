@@ -13,7 +13,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Status and body; `None` where no answer comes in time.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    exchange(connect(address)?, path, "")
+    exchange(connect(address)?, &format!("GET {path}"), "", "")
+}
+
+/// The same for a POST of JSON.
+pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Option<(u16, String)> {
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    exchange(connect(address)?, &format!("POST {path}"), &headers, body)
 }
 
 /// The same over TLS and with a token.
@@ -26,7 +32,12 @@ pub(crate) fn get_tls(address: SocketAddr, ca: &str, token: &str, path: &str) ->
         .with_root_certificates(roots)
         .with_no_client_auth();
     let tls = ClientConnection::new(Arc::new(config), address.ip().into()).unwrap();
-    exchange(StreamOwned::new(tls, connect(address)?), path, &format!("Authorization: Bearer {token}\r\n"))
+    exchange(
+        StreamOwned::new(tls, connect(address)?),
+        &format!("GET {path}"),
+        &format!("Authorization: Bearer {token}\r\n"),
+        "",
+    )
 }
 
 fn connect(address: SocketAddr) -> Option<TcpStream> {
@@ -37,8 +48,8 @@ fn connect(address: SocketAddr) -> Option<TcpStream> {
 }
 
 /// In HTTP 1.0 the body is what comes until the end.
-fn exchange(mut stream: impl Read + Write, path: &str, headers: &str) -> Option<(u16, String)> {
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n").ok()?;
+fn exchange(mut stream: impl Read + Write, what: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+    write!(stream, "{what} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n{body}").ok()?;
     stream.flush().ok()?;
     let mut answer = Vec::new();
     // A connection that ends without a TLS goodbye has still said all.
