@@ -260,13 +260,10 @@ impl Metrics {
         self.refused_sources.get_or_create(&CertificateSource { source: source.as_str() }).set(i64::from(!good));
     }
 
-    /// Records whether a webhook configuration trusts the certificate that is served; `None` where there is none.
-    pub fn ca_bundle(&self, configuration: Registered, matches: Option<bool>) {
+    /// Records whether there is a webhook configuration that trusts the certificate that is served.
+    pub fn ca_bundle(&self, configuration: Registered, matches: bool) {
         let configuration = Configuration { configuration: configuration.as_str() };
-        match matches {
-            Some(matches) => drop(self.mismatches.get_or_create(&configuration).set(i64::from(!matches))),
-            None => drop(self.mismatches.remove(&configuration)),
-        }
+        self.mismatches.get_or_create(&configuration).set(i64::from(!matches));
     }
 
     /// All metrics as text (OpenMetrics 1.0).

@@ -39,6 +39,9 @@ pub enum CertificateError {
     /// Not PEM.
     #[error("{0} is not PEM: {1}")]
     Pem(&'static str, rustls::pki_types::pem::Error),
+    /// The key is not PEM. What the parser says would repeat it.
+    #[error("the key is not PEM: put it there as it is, beginning with -----BEGIN PRIVATE KEY-----")]
+    Key,
     /// PEM, but of nothing.
     #[error("{0} has no certificate in it: put the PEM of one there, beginning with -----BEGIN CERTIFICATE-----")]
     Empty(&'static str),
@@ -60,6 +63,14 @@ pub struct Validity {
     pub not_before: Timestamp,
     /// The last one.
     pub not_after: Timestamp,
+}
+
+impl Validity {
+    /// Whether it holds at a time.
+    #[must_use]
+    pub fn holds_at(&self, at: Timestamp) -> bool {
+        (self.not_before..=self.not_after).contains(&at)
+    }
 }
 
 /// The one provider of cryptography of this program.
@@ -125,8 +136,7 @@ impl Pair {
     /// The pair as rustls serves it. It refuses a key that is not the certificate's.
     pub(super) fn certified(&self) -> Result<CertifiedKey, CertificateError> {
         let chain = certificates("the certificate", self.certificate.as_bytes())?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
-            .map_err(|error| CertificateError::Pem("the key", error))?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|_| CertificateError::Key)?;
         Ok(CertifiedKey::from_der(chain, key, &provider())?)
     }
 
@@ -148,9 +158,8 @@ impl Pair {
     /// Why it does not.
     pub fn accepted_by(&self, bundle: &[u8], name: &str, at: Timestamp) -> Result<(), CertificateError> {
         let mut roots = RootCertStore::empty();
-        for ca in certificates("the CA bundle", bundle)? {
-            roots.add(ca)?;
-        }
+        // An API server leaves out what it can't read, too.
+        roots.add_parsable_certificates(certificates("the CA bundle", bundle)?);
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?;
@@ -167,6 +176,7 @@ impl Pair {
 #[cfg(test)]
 mod tests {
     use jiff::{SignedDuration, Timestamp};
+    use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 
     use super::Pair;
 
@@ -198,8 +208,35 @@ mod tests {
         assert!(one.accepted_by(two.ca.as_bytes(), NAME, now).is_err());
         assert!(one.accepted_by(one.ca.as_bytes(), "ringfence.elsewhere.svc", now).is_err());
         assert!(one.accepted_by(b"", NAME, now).is_err());
-        // A leaf is no CA: whoever has its key can't sign others.
-        assert!(one.accepted_by(one.certificate.as_bytes(), "other.svc", now).is_err());
+    }
+
+    #[test]
+    fn whoever_has_the_leaf_s_key_can_not_sign_other_certificates() {
+        let (one, now) = issued();
+        let other = |issuer: Issuer<'_, KeyPair>| {
+            let key = KeyPair::generate().unwrap();
+            let mut leaf = CertificateParams::new(vec!["other.svc".to_owned()]).unwrap();
+            leaf.not_before = std::time::SystemTime::from(now).into();
+            leaf.not_after = std::time::SystemTime::from(now + SignedDuration::from_hours(1)).into();
+            let certificate = leaf.signed_by(&key, &issuer).unwrap().pem() + &one.certificate;
+            Pair { certificate, key: key.serialize_pem(), ca: one.ca.clone() }
+        };
+        let mut like_the_leaf = CertificateParams::default();
+        like_the_leaf.distinguished_name.push(DnType::CommonName, "ringfence");
+        let signed = other(Issuer::new(like_the_leaf, KeyPair::from_pem(&one.key).unwrap()));
+        assert!(signed.accepted_by(one.ca.as_bytes(), "other.svc", now).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_said_without_repeating_it() {
+        let (pair, _) = issued();
+        let body: String = pair.key.lines().filter(|line| !line.starts_with("-----")).collect();
+        let one_line = pair.key.replace('\n', "");
+        for key in [one_line, body.clone(), format!("-----BEGIN {body}"), pair.key.replace("-----END", "")] {
+            let said = format!("{0} {0:?}", Pair { key, ..pair.clone() }.certified().unwrap_err());
+            let numbers = body.as_bytes()[..8].iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+            assert!(!said.contains(&body[..8]) && !said.contains(&numbers), "{said}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the API servers trust: the `caBundle` of each entry of the two webhook configurations.
 //! (`admissionregistration.k8s.io/v1`, `WebhookClientConfig`.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -11,13 +12,16 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use kube::Client;
-use kube::api::{Api, Patch};
+use kube::api::{Api, ListParams, Patch};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
+use pem::{EncodeConfig, LineEnding};
 use ringfence_core::vocabulary::RINGFENCE;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use super::pair::Pair;
 use super::serving::Serving;
 use crate::cluster::live::watch::waits;
 use crate::controller::as_ringfence;
@@ -63,24 +67,28 @@ impl Trusted {
         }
     }
 
-    /// Whether every entry trusts exactly these CAs.
-    #[must_use]
-    pub fn is_exactly(&self, bundle: &str) -> bool {
-        let wanted = pem::parse_many(bundle).unwrap_or_default();
-        self.bundles.values().all(|live| pem::parse_many(live).is_ok_and(|live| live == wanted))
+    /// Whether every entry trusts exactly these CAs, in whatever order.
+    fn is_exactly(&self, bundle: &str) -> bool {
+        self.bundles.values().all(|live| same_cas(live, bundle.as_bytes()))
     }
 
-    /// Whether every entry would accept what is served, under this name, now.
-    fn accepts(&self, serving: &Serving, name: &str) -> bool {
-        let (pair, now) = (serving.pair(), Timestamp::now());
-        let mut accepted: Vec<&[u8]> = Vec::new();
-        self.bundles.values().all(|bundle| {
-            // Mostly all are the same.
-            let is_known = accepted.contains(&bundle.as_slice());
-            accepted.push(bundle);
-            is_known || pair.accepted_by(bundle, name, now).is_ok()
-        })
+    /// Whether every entry would accept a pair, under this name, now.
+    fn accept(&self, pair: &Pair, name: &str) -> bool {
+        let now = Timestamp::now();
+        // Mostly all are the same.
+        let bundles: BTreeSet<&Vec<u8>> = self.bundles.values().collect();
+        bundles.into_iter().all(|bundle| pair.accepted_by(bundle, name, now).is_ok())
     }
+}
+
+/// Whether two bundles are the same CAs, in whatever order.
+pub(super) fn same_cas(one: &[u8], other: &[u8]) -> bool {
+    let cas = |bundle: &[u8]| {
+        let mut cas: Vec<Vec<u8>> = pem::parse_many(bundle).ok()?.into_iter().map(pem::Pem::into_contents).collect();
+        cas.sort();
+        Some(cas)
+    };
+    cas(one).is_some_and(|one| cas(other) == Some(one))
 }
 
 /// What both configurations trust, as far as that is known.
@@ -103,15 +111,45 @@ impl Trust {
         known.then(|| lacking.filter(|(_, trusted)| !trusted.is_exactly(bundle)).collect())
     }
 
+    /// Whether the API servers would refuse a pair and accept another one, as far as is known.
+    #[must_use]
+    pub fn refuses(&self, pair: &Pair, but_not: &Pair, name: &str) -> bool {
+        let known = || self.0.values().flatten();
+        let accept = |pair: &Pair| known().next().is_some() && known().all(|trusted| trusted.accept(pair, name));
+        !accept(pair) && accept(but_not)
+    }
+
+    /// Every CA that some entry trusts, as PEM.
+    #[must_use]
+    pub fn cas(&self) -> Vec<String> {
+        let bundles = self.0.values().flatten().flat_map(|trusted| trusted.bundles.values());
+        let cas: BTreeSet<String> =
+            bundles.flat_map(|bundle| pem::parse_many(bundle).unwrap_or_default()).map(|ca| as_pem(&ca)).collect();
+        cas.into_iter().collect()
+    }
+
     /// Records for each configuration whether what is served would be accepted under this name.
     pub fn record(&self, serving: &Serving, name: &str) {
         for (webhook, trusted) in &self.0 {
-            serving.metrics().ca_bundle(*webhook, trusted.as_ref().map(|trusted| trusted.accepts(serving, name)));
+            let matches = trusted.as_ref().is_some_and(|trusted| trusted.accept(&serving.pair(), name));
+            serving.metrics().ca_bundle(*webhook, matches);
         }
     }
 }
 
-/// What is seen of an object of this name, again and again: the object, or that there is none.
+/// PEM as everything here writes it.
+pub(super) fn as_pem(ca: &pem::Pem) -> String {
+    pem::encode_config(ca, EncodeConfig::new().set_line_ending(LineEnding::LF))
+}
+
+/// The name by which API servers call the webhooks: that of the Service in this namespace.
+#[must_use]
+pub fn server_name(namespace: &str) -> String {
+    format!("{RINGFENCE}.{namespace}.svc")
+}
+
+/// What is seen of an object of this name, again and again: the object, or that there is none. kube's `watch_object` takes
+/// neither how long a watch lasts nor how errors are waited after.
 pub(super) fn watch_one<K>(api: Api<K>, name: &str, seconds: u32) -> impl Stream<Item = Option<K>> + Send + use<K>
 where
     K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
@@ -140,36 +178,64 @@ where
     })
 }
 
+impl Trusted {
+    fn mutating(configuration: &MutatingWebhookConfiguration) -> Self {
+        let entries = configuration.webhooks.iter().flatten().map(|entry| (&entry.name, &entry.client_config));
+        Self::new(configuration.metadata.resource_version.as_ref(), entries)
+    }
+
+    fn validating(configuration: &ValidatingWebhookConfiguration) -> Self {
+        let entries = configuration.webhooks.iter().flatten().map(|entry| (&entry.name, &entry.client_config));
+        Self::new(configuration.metadata.resource_version.as_ref(), entries)
+    }
+}
+
 /// What both configurations trust, as it changes.
 pub(super) fn watch(client: &Client, seconds: u32) -> BoxStream<'static, (Webhook, Option<Trusted>)> {
-    let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let validating: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    let mutating = watch_one(mutating, RINGFENCE, seconds).map(|seen| {
-        let trusted = seen.map(|configuration| {
-            let entries = configuration.webhooks.iter().flatten().map(|entry| (&entry.name, &entry.client_config));
-            Trusted::new(configuration.metadata.resource_version.as_ref(), entries)
-        });
-        (Webhook::Mutating, trusted)
-    });
-    let validating = watch_one(validating, RINGFENCE, seconds).map(|seen| {
-        let trusted = seen.map(|configuration| {
-            let entries = configuration.webhooks.iter().flatten().map(|entry| (&entry.name, &entry.client_config));
-            Trusted::new(configuration.metadata.resource_version.as_ref(), entries)
-        });
-        (Webhook::Validating, trusted)
-    });
+    let mutating = watch_one(Api::all(client.clone()), RINGFENCE, seconds)
+        .map(|seen| (Webhook::Mutating, seen.as_ref().map(Trusted::mutating)));
+    let validating = watch_one(Api::all(client.clone()), RINGFENCE, seconds)
+        .map(|seen| (Webhook::Validating, seen.as_ref().map(Trusted::validating)));
     futures::stream::select(mutating, validating).boxed()
 }
 
+/// What both configurations trust now, as the API server itself says.
+pub(super) async fn read(client: &Client) -> kube::Result<[(Webhook, Option<Trusted>); 2]> {
+    // A list by name: for that the right to watch is enough, which is needed anyway.
+    let one = ListParams::default().fields(&format!("metadata.name={RINGFENCE}"));
+    let (mutating, validating) = (Api::all(client.clone()), Api::all(client.clone()));
+    let (mutating, validating) = tokio::try_join!(mutating.list(&one), validating.list(&one))?;
+    Ok([
+        (Webhook::Mutating, mutating.items.first().map(Trusted::mutating)),
+        (Webhook::Validating, validating.items.first().map(Trusted::validating)),
+    ])
+}
+
+/// How often what is watched is read all the same: a watch may be silent for another reason than that nothing happens, and
+/// a certificate ends without anybody saying so.
+pub(super) const READ_EVERY: Duration = Duration::from_secs(60);
+
 /// Records whether the API servers would accept what is served. It never returns.
-pub async fn follow(client: &Client, seconds: u32, serving: &Serving, name: &str) {
-    // A certificate ends without anybody saying so.
-    const EVERY: std::time::Duration = std::time::Duration::from_secs(60);
-    let mut seen = watch(client, seconds);
+pub async fn follow(client: &Client, watching: (Client, u32), serving: &Serving, name: &str) {
+    let mut seen = watch(&watching.0, watching.1);
     let mut trust = Trust::default();
+    let mut read_at = Instant::now() + READ_EVERY;
     loop {
-        if let Ok(Some((webhook, trusted))) = tokio::time::timeout(EVERY, seen.next()).await {
-            trust.see(webhook, trusted);
+        tokio::select! {
+            Some((webhook, trusted)) = seen.next() => {
+                trust.see(webhook, trusted);
+            }
+            () = tokio::time::sleep_until(read_at) => {
+                read_at = Instant::now() + READ_EVERY;
+                match read(client).await {
+                    Ok(all) => {
+                        for (webhook, trusted) in all {
+                            trust.see(webhook, trusted);
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "what the API servers trust can't be read"),
+                }
+            }
         }
         trust.record(serving, name);
     }
@@ -178,13 +244,16 @@ pub async fn follow(client: &Client, seconds: u32, serving: &Serving, name: &str
 /// Has every entry of a configuration trust these CAs. It fails where the configuration is not as it was read any more:
 /// an entry that is gone must not be made anew of nothing but a bundle.
 pub(super) async fn write(client: &Client, webhook: Webhook, trusted: &Trusted, bundle: &str) -> kube::Result<()> {
-    let params = as_ringfence();
-    let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let validating: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    let patch = patch(trusted, bundle);
+    let (params, patch) = (as_ringfence(), patch(trusted, bundle));
     match webhook {
-        Webhook::Mutating => mutating.patch(RINGFENCE, &params, &patch).await.map(drop),
-        Webhook::Validating => validating.patch(RINGFENCE, &params, &patch).await.map(drop),
+        Webhook::Mutating => {
+            let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+            api.patch(RINGFENCE, &params, &patch).await.map(drop)
+        }
+        Webhook::Validating => {
+            let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+            api.patch(RINGFENCE, &params, &patch).await.map(drop)
+        }
     }
 }
 

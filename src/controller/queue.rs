@@ -283,7 +283,12 @@ impl Controller {
                 let again = until.map_or(soon, |until| until.min(soon));
                 return if lifts { Ok(Some(again)) } else { Err(WriteError::NotKept) };
             }
+            // What is labelled is the very namespace that was planned for.
+            let labels = plan.actions.contains(&Action::SetIsolated(true));
             for group in groups(&plan.actions) {
+                if matches!(group, [Action::Lift(_), ..]) && !labels {
+                    self.writer.confirm(&namespace).await?;
+                }
                 self.carry_out(&namespace, group, now).await?;
             }
             // What was deleted is gone when the watch says so.

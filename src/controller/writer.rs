@@ -45,6 +45,9 @@ pub(super) enum WriteError {
     /// What is known may be out of date.
     #[error("the API server has not been heard for too long to conclude anything")]
     Stale,
+    /// The namespace is another one by now, of the same name.
+    #[error("namespace {0:?} was deleted and made again")]
+    Another(String),
     /// The API server takes what is written, and does not keep it: something changes it on its way.
     #[error("what was written is not what is there")]
     NotKept,
@@ -54,6 +57,9 @@ impl WriteError {
     /// Whether what was to be written to has changed or gone since it was planned: the watch brings the news, and the
     /// next plan is made of it.
     pub(super) fn is_overtaken(&self) -> bool {
+        if matches!(self, Self::Another(_)) {
+            return true;
+        }
         let Self::Refused { source: kube::Error::Api(status), .. } = self else { return false };
         matches!(status.code, 404 | 409) || status.reason == "Forbidden" && status.message.contains("being terminated")
     }
@@ -181,6 +187,19 @@ impl Writer {
         let written = self.bounded(|| what.to_owned(), write).await?;
         self.cluster.written_namespace(&written);
         Ok(())
+    }
+
+    /// Makes sure that a namespace is still the one that was planned for. The watch of held pods may be ahead of the others:
+    /// a pod of the next namespace of this name would be lifted by what is known of the one before.
+    pub(super) async fn confirm(&self, namespace: &Namespace) -> Result<(), WriteError> {
+        let api: Api<ApiNamespace> = Api::all(self.client.clone());
+        let what = || "looking whether the namespace is still the same".to_owned();
+        let found = self.bounded(what, api.get_metadata(namespace.name())).await?;
+        if found.metadata.uid.as_ref() == Some(&namespace.uid) {
+            Ok(())
+        } else {
+            Err(WriteError::Another(namespace.name().to_owned()))
+        }
     }
 
     /// Whether pods of a namespace are to be lifted, as far as is known at this moment.

@@ -4,13 +4,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use ringfence::certs::pair::Pair;
 use ringfence::certs::rotate::state::{State, Stored};
 use serde_json::{Value, json};
 
 use crate::direct::{Over, asked};
-use crate::harness::{Bed, Options, Replica, Ringfence, eventually, eventually_some, lock};
+use crate::harness::{Bed, Event, Options, Output, Replica, Ringfence, eventually, eventually_some, lock};
 use crate::steps::{MINUTE, configuration, get};
 
 crate::tests![
@@ -18,6 +20,7 @@ crate::tests![
     cases_38_and_39_what_is_deleted_or_blanked_is_restored_within_seconds,
     a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_no_call_fails,
     with_certificates_of_somebody_else_a_bundle_that_does_not_fit_is_told_of_and_left_alone,
+    an_old_secret_that_somebody_puts_back_is_not_served_where_calls_would_fail,
     an_upgrade_that_leaves_entries_out_or_brings_them_back_keeps_the_bundle,
     case_28_api_servers_with_a_client_certificate_are_answered_and_others_are_not,
 ];
@@ -149,7 +152,8 @@ fn cases_38_and_39_what_is_deleted_or_blanked_is_restored_within_seconds() {
     for _ in 0..30 {
         blank(&bed, "validatingwebhookconfigurations");
     }
-    let writes = asked(&bed, &mark).iter().filter(|event| event.resource.ends_with("webhookconfigurations")).count();
+    let is_write = |event: &&Event| event.verb == "patch" && event.resource.ends_with("webhookconfigurations");
+    let writes = asked(&bed, &mark).iter().filter(is_write).count();
     assert!(writes as u64 <= 2 + began.elapsed().as_secs(), "{writes} in {:?}", began.elapsed());
     until_trusted(&bed);
 }
@@ -211,8 +215,15 @@ fn beside(bed: &Bed, servers: usize, act: impl FnOnce(&Mutex<()>)) -> usize {
 fn a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_no_call_fails() {
     let bed = Bed::start(&Options { api_servers: 2, ..Options::default() });
     let installation = bed.install(&[]);
-    let config = "leaseDuration: 3s\ncertificates: { validity: 60s, overlap: 3s }";
+    let config = "leaseDuration: 3s\ncertificates: { validity: 5m, overlap: 4s }";
     let config = Some(configuration(&bed, &installation, config));
+    // One that is due soon, and good for long enough after that, however slow the machine is.
+    let (validity, age) = (SignedDuration::from_secs(300), SignedDuration::from_secs(170));
+    let issued = Timestamp::now().checked_sub(age).unwrap();
+    let first = Pair::issue(&["ringfence.ringfence-system.svc".to_owned()], validity, issued).unwrap();
+    let data = json!({ "data": State::fresh(first.clone(), Vec::new()).to_data() }).to_string();
+    let patch = ["patch", "secret", "ringfence-certificates", "-n", "ringfence-system", "--type=merge", "-p"];
+    bed.kubectl(&[&patch[..], &[&data]].concat()).expect_ok();
     let start =
         |name: &str| bed.start_ringfence(&installation, &Replica { config: config.clone(), ..Replica::named(name) });
     let mut replicas = vec![start("replica-0"), start("replica-1")];
@@ -220,7 +231,6 @@ fn a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_
     for server in 0..2 {
         eventually("it answers", MINUTE, || answers(&bed, server).is_ok());
     }
-    let first = stored(&bed).unwrap();
     let mut kills = 0;
     let asked = beside(&bed, 2, |asking| {
         // Whoever leads is killed after each write of the Secret, and of the bundles.
@@ -237,54 +247,84 @@ fn a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_
             }
             replicas[leader] = start(&format!("replica-{}", kills + 1));
         };
-        eventually("the next certificate is announced", MINUTE, || stored(&bed).is_some_and(|now| now.next.is_some()));
+        let next = eventually_some("the next certificate is announced", MINUTE, || Some(stored(&bed)?.next?.ca));
         kill();
-        let next = stored(&bed).unwrap().next.expect("nobody has gone on before the API servers are told").ca;
         eventually("both CAs are trusted", MINUTE, || trusted(&bed).is_some_and(|all| all.contains(&next)));
         kill();
         eventually("it is served", MINUTE, || stored(&bed).is_some_and(|now| now.serving.ca == next));
         kill();
         eventually("the CA of before is dropped", MINUTE, || stored(&bed).is_some_and(|now| now.retired.is_empty()));
         kill();
-        eventually("nobody trusts it any more", MINUTE, || {
-            trusted(&bed).is_some_and(|all| !all.contains(&first.serving.ca))
-        });
+        eventually("nobody trusts it any more", MINUTE, || trusted(&bed).is_some_and(|all| !all.contains(&first.ca)));
     });
     assert!(asked > 20, "{asked}");
     assert_eq!(kills, 4);
 }
 
+fn an_old_secret_that_somebody_puts_back_is_not_served_where_calls_would_fail() {
+    let bed = Bed::start(&Options::default());
+    let installation = bed.install(&[]);
+    let ringfence = bed.start_ringfence(&installation, &Replica::default());
+    let before = stored(&bed).unwrap();
+    let old = Pair::issue(
+        &["ringfence.ringfence-system.svc".to_owned()],
+        SignedDuration::from_hours(24 * 60),
+        Timestamp::now(),
+    )
+    .unwrap();
+    let data = json!({ "data": State::fresh(old, Vec::new()).to_data() }).to_string();
+    let patch = ["patch", "secret", "ringfence-certificates", "-n", "ringfence-system", "--type=merge", "-p"];
+    beside(&bed, 1, |asking| {
+        bed.kubectl(&[&patch[..], &[&data]].concat()).expect_ok();
+        eventually("it is as it was", MINUTE, || stored(&bed).is_some_and(|now| now == before));
+        let between = lock(asking);
+        installation.front.cut();
+        drop(between);
+        answers(&bed, 0).unwrap();
+    });
+    assert!(ringfence.log().contains("the API servers would refuse its certificate"), "a line says so");
+}
+
+/// Upgrades the chart with further flags, and leads its Service to this machine again.
+fn upgrade(bed: &Bed, flags: &[&str]) -> Output {
+    let chart = format!("{}/charts/ringfence", env!("CARGO_MANIFEST_DIR"));
+    let file = bed.path("values.yaml").to_string_lossy().into_owned();
+    let upgrade = ["upgrade", "ringfence", &chart, "-n", "ringfence-system", "-f", &file];
+    let output = bed.helm(&[&upgrade[..], flags].concat());
+    let external = r#"{"spec": {"type": "ExternalName", "externalName": "localhost"}}"#;
+    bed.kubectl(&["patch", "service", "ringfence", "-n", "ringfence-system", "--type=merge", "-p", external])
+        .expect_ok();
+    output
+}
+
 fn an_upgrade_that_leaves_entries_out_or_brings_them_back_keeps_the_bundle() {
     let bed = Bed::start(&Options::default());
     let installation = bed.install(&[]);
-    let _ringfence = bed.start_ringfence(&installation, &Replica::default());
+    let ringfence = bed.start_ringfence(&installation, &Replica::default());
     until_trusted(&bed);
-    let chart = format!("{}/charts/ringfence", env!("CARGO_MANIFEST_DIR"));
-    let file = bed.path("values.yaml");
     let entries =
         || ENTRIES.map(|kind| get(&bed, "default", &format!("{kind}/ringfence"))["webhooks"].as_array().unwrap().len());
     let whole = entries();
-    let external = r#"{"spec": {"type": "ExternalName", "externalName": "localhost"}}"#;
     for (value, expected) in [("allow", whole[1] - 1), ("warn", whole[1])] {
-        let set = format!("config.hostNetwork={value}");
-        bed.helm(&[
-            "upgrade",
-            "ringfence",
-            &chart,
-            "-n",
-            "ringfence-system",
-            "-f",
-            &file.to_string_lossy(),
-            "--set",
-            &set,
-        ])
-        .expect_ok();
-        bed.kubectl(&["patch", "service", "ringfence", "-n", "ringfence-system", "--type=merge", "-p", external])
-            .expect_ok();
+        upgrade(&bed, &["--set", &format!("config.hostNetwork={value}")]).expect_ok();
         assert_eq!(entries(), [whole[0], expected]);
         until_trusted(&bed);
         eventually("it answers", MINUTE, || answers(&bed, 0).is_ok());
     }
+
+    // From certificates of Ringfence's own to somebody else's, as the chart's README says, and back.
+    drop(ringfence);
+    let others = ringfence::certs::dev::issue().unwrap().ca;
+    let bundle = serde_json::to_value(k8s_openapi::ByteString(others.clone().into_bytes())).unwrap();
+    let set = format!("tls.mode=files,webhook.caBundle={}", bundle.as_str().unwrap());
+    let refused = upgrade(&bed, &["--set", &set]).expect_error();
+    assert!(refused.contains("conflict"), "{refused}");
+    upgrade(&bed, &["--set", &set, "--force-conflicts"]).expect_ok();
+    assert_eq!(trusted(&bed).as_ref(), Some(&others));
+    upgrade(&bed, &[]).expect_ok();
+    let _ringfence = bed.start_ringfence(&installation, &Replica::default());
+    until_trusted(&bed);
+    eventually("it answers", MINUTE, || answers(&bed, 0).is_ok());
 }
 
 fn case_28_api_servers_with_a_client_certificate_are_answered_and_others_are_not() {

@@ -111,6 +111,10 @@ impl State {
     fn lift(&mut self, code: &Code, view: &View, slot: u8, heard: bool) -> bool {
         let leader = usize::from(self.leader);
         let (known, there) = (view.pods[usize::from(slot)], self.pods[usize::from(slot)]);
+        let same = self.stored.zip(view.stored).is_some_and(|(stored, known)| stored.uid == known.uid);
+        if !same {
+            return false;
+        }
         let is_meant = known.zip(there).is_some_and(|(known, there)| known.uid == there.uid);
         if !code.is_lifted_still(&self.replicas[leader].view, self.clock) || !is_meant {
             return true;

@@ -45,7 +45,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use webhook::Edit;
 
 /// When a pod may run though the stored policies are not effective. The controller repairs each.
-const WINDOWS: [&str; 17] = [
+const WINDOWS: [&str; 16] = [
     "a pod is admitted unheld on a view that is behind: the policies come out of an exemption",
     "a pod is admitted unheld on a view that is behind: the policies had an exception that ended",
     "a pod is admitted unheld on a view that is behind: the policies have to meet another profile",
@@ -58,7 +58,6 @@ const WINDOWS: [&str; 17] = [
     "a pod is created without a call before the controller: the policies were changed by two at one time",
     "a pod is created without a call before the controller: the policies were changed past the webhook",
     "a pod is created without a call: the API server's copy of the labels is behind",
-    "a pod is lifted on a view that is behind: the policies were another namespace's of this name",
     "isolated is set on a view that is behind: the policies come out of an exemption",
     "isolated is set on a view that is behind: the policies had an exception that ended",
     "isolated is set on a view that is behind: the policies were changed by two at one time",

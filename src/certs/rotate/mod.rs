@@ -11,6 +11,7 @@ mod story;
 
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use axum::http::{Request, header};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -19,23 +20,25 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use kube::client::Body;
+use ringfence_core::config::Config;
 use ringfence_core::vocabulary::RINGFENCE;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use super::pair::Pair;
 use super::serving::{Serving, Source};
-use super::trust::{self, Trust, Trusted, Webhook, watch_one};
+use super::trust::{self, READ_EVERY, Trust, Trusted, Webhook, server_name, watch_one};
 use crate::cluster::live::watch::waits;
 use crate::controller::lease::Leadership;
 use state::{State, Stored};
-use step::{Known, Rotation, Step};
+use step::{Known, Rotation, Step, agreed};
 
-/// Until a step is tried again that failed, or was overtaken.
+/// Until a step is tried again that failed or was overtaken, and between two writes. Where somebody else writes the same, and
+/// otherwise, it doubles so many times.
 const AGAIN: Duration = Duration::from_secs(1);
+const DOUBLINGS: u32 = 6;
 
-/// For how long a replica that has nothing to serve waits for a leader to put back a Secret that is missing, and one that
-/// can't be used. If it made another one before, nobody would accept what the others serve.
-const MISSING: Duration = Duration::from_millis(500);
-const BROKEN: Duration = Duration::from_secs(10);
+/// How long an answer of the API server is waited for.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Where the certificates are, and how they are rotated.
 pub struct Rotator {
@@ -46,6 +49,9 @@ pub struct Rotator {
     secret: String,
     namespace: String,
     rotation: Rotation,
+    /// For how long a replica that has nothing to serve waits for another one to put a Secret back: a follower may have to
+    /// take the lead first.
+    patience: Duration,
 }
 
 /// What is watched.
@@ -58,31 +64,26 @@ impl Rotator {
     /// For the Secret of this name in this namespace, which is also that of the Service `ringfence`. `watching` is a
     /// client for watches, and for how many seconds they are asked for.
     #[must_use]
-    pub fn new(
-        client: Client,
-        watching: (Client, u32),
-        namespace: &str,
-        secret: &str,
-        config: &ringfence_core::config::Certificates,
-    ) -> Self {
+    pub fn new(client: Client, watching: (Client, u32), namespace: &str, secret: &str, config: &Config) -> Self {
         let service = |suffix: &str| format!("{RINGFENCE}.{namespace}{suffix}");
         let rotation = Rotation {
-            names: vec![service(".svc"), service(""), service(".svc.cluster.local"), RINGFENCE.to_owned()],
-            validity: config.validity.get(),
-            overlap: config.overlap.to_std(),
+            names: vec![server_name(namespace), service(""), service(".svc.cluster.local"), RINGFENCE.to_owned()],
+            validity: config.certificates.validity.get(),
+            overlap: config.certificates.overlap.to_std(),
         };
         let secrets = Api::namespaced(client.clone(), namespace);
         let (secret, namespace) = (secret.to_owned(), namespace.to_owned());
-        Self { client, watching, secrets, secret, namespace, rotation }
+        let patience = 2 * config.lease_duration.to_std() + 2 * DEADLINE;
+        Self { client, watching, secrets, secret, namespace, rotation, patience }
     }
 
     /// What the Secret says, once it can be used. Where there is none, it is made: by whichever replica comes first.
     pub async fn begin(&self) -> State {
         let (mut waits, begun) = (waits(), Instant::now());
         loop {
-            match self.read_or_make(begun.elapsed()).await {
-                Ok(Some(state)) => return state,
-                Ok(None) => tokio::time::sleep(MISSING).await,
+            let read = timeout(DEADLINE, self.read_or_make(begun.elapsed())).await;
+            match read.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", DEADLINE.as_secs()))) {
+                Ok(state) => return state,
                 Err(error) => {
                     let problem = format!("{error:#}");
                     tracing::warn!(problem, secret = self.secret, "there is no certificate to serve yet; trying again");
@@ -92,21 +93,34 @@ impl Rotator {
         }
     }
 
-    /// `None` where somebody else was faster, or may be.
-    async fn read_or_make(&self, waited: Duration) -> anyhow::Result<Option<State>> {
-        let secret = self.secrets.get_opt(&self.secret).await?;
-        match Stored::of(secret.as_ref()) {
-            Stored::Good(state) => return Ok(Some(*state)),
-            Stored::Missing if waited < MISSING => return Ok(None),
-            Stored::Broken(problem) if waited < BROKEN => anyhow::bail!("the Secret can't be used: {problem}"),
-            Stored::Missing | Stored::Broken(_) => {}
+    async fn read_or_make(&self, waited: Duration) -> Result<State> {
+        let secret = self.secrets.get_opt(&self.secret).await.context("failed to read the Secret")?;
+        let why = match Stored::of(secret.as_ref()) {
+            Stored::Good(state) => return Ok(*state),
+            Stored::Broken(problem) => format!("the Secret can't be used: {problem}"),
+            Stored::Missing => "there is no Secret, or nothing in it".to_owned(),
+        };
+        let trust = self.trust().await?;
+        // Where API servers trust something already, somebody serves it, and would be refused for what is made here.
+        if !trust.cas().is_empty() && waited < self.patience {
+            bail!("{why}, and the API servers trust another one: waiting for whoever has it to put it back");
         }
-        let fresh = State::fresh(self.rotation.issue(self.time().await?)?);
-        let made = self.store(secret.as_ref(), &fresh).await?;
-        if made {
-            tracing::info!(secret = self.secret, "made a certificate: there was none");
+        let fresh = State::fresh(self.issue().await?, trust.cas());
+        if !self.store(secret.as_ref(), &fresh).await.context("failed to write the Secret")? {
+            bail!("another replica was faster");
         }
-        Ok(made.then_some(fresh))
+        tracing::info!(secret = self.secret, why, "made a certificate");
+        Ok(fresh)
+    }
+
+    /// What the API servers are told to trust, read afresh.
+    async fn trust(&self) -> Result<Trust> {
+        let mut trust = Trust::default();
+        let all = trust::read(&self.client).await.context("failed to read what the API servers trust")?;
+        for (webhook, trusted) in all {
+            trust.see(webhook, trusted);
+        }
+        Ok(trust)
     }
 
     /// Writes the Secret over the one that was read; `false` where it is another by now.
@@ -114,155 +128,237 @@ impl Rotator {
         let params = PostParams { field_manager: Some(RINGFENCE.to_owned()), ..PostParams::default() };
         let mut secret = over.cloned().unwrap_or_default();
         secret.data = Some(state.to_data());
-        let written = if over.is_some() {
-            self.secrets.replace(&self.secret, &params, &secret).await
+        let (written, overtaken) = if over.is_some() {
+            (self.secrets.replace(&self.secret, &params, &secret).await, [404, 409])
         } else {
             secret.metadata.name = Some(self.secret.clone());
-            self.secrets.create(&params, &secret).await
+            // 404 would be the namespace.
+            (self.secrets.create(&params, &secret).await, [409, 409])
         };
         match written {
             Ok(_) => Ok(true),
-            // 404 where it was deleted meanwhile.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(kube::Error::Api(status)) if overtaken.contains(&status.code) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// The API server's time. Certificates are dated by it, since it is the API server that checks the dates: a node whose
-    /// clock is off would otherwise issue what nobody accepts.
-    async fn time(&self) -> anyhow::Result<Timestamp> {
-        use anyhow::Context;
+    async fn issue(&self) -> Result<Pair> {
         let response = self.client.send(Request::get("/version").body(Body::empty())?).await?;
         let date = response.headers().get(header::DATE).context("an answer of the API server has no Date")?;
         let date = jiff::fmt::rfc2822::parse(date.to_str()?).context("the Date of the API server can't be read")?;
-        Ok(date.timestamp())
-    }
-
-    /// The name by which the API servers call.
-    #[must_use]
-    pub fn server_name(&self) -> String {
-        format!("{RINGFENCE}.{}.svc", self.namespace)
+        let now = agreed(date.timestamp(), Timestamp::now())?;
+        self.rotation.issue(now).context("failed to issue a certificate")
     }
 
     /// Serves what the Secret says, and while this replica leads, takes the steps of rotations. It never returns.
-    pub async fn run(&self, serving: &Serving, mut leadership: Leadership) {
+    pub async fn run(&self, begun: State, serving: &Serving, mut leadership: Leadership) {
         let (client, seconds) = &self.watching;
         let secret = watch_one(Api::namespaced(client.clone(), &self.namespace), &self.secret, *seconds)
             .map(|secret| Seen::Secret(Box::new(secret)))
             .boxed();
         let trusted = trust::watch(client, *seconds).map(|(webhook, trusted)| Seen::Trusted(webhook, trusted)).boxed();
         let mut seen: BoxStream<'_, Seen> = futures::stream::select(secret, trusted).boxed();
-        let mut view = View::default();
-        let mut wait = AGAIN;
+        let mut view = View::new(begun, server_name(&self.namespace));
+        let (mut step_at, mut read_at) = (Instant::now(), Instant::now() + READ_EVERY);
         loop {
+            let mut news = false;
             tokio::select! {
-                Some(seen) = seen.next() => view.see(seen, serving),
+                Some(seen) = seen.next() => {
+                    view.see(seen, serving);
+                    news = true;
+                }
+                // It is told of each renewal, which is no news.
                 () = leadership.changed() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep_until(step_at) => news = true,
+                () = tokio::time::sleep_until(read_at) => {
+                    read_at = Instant::now() + READ_EVERY;
+                    self.read(&mut view, serving).await;
+                    news = true;
+                }
             }
-            view.trust.record(serving, &self.server_name());
-            let leads = leadership.left().is_some();
-            view.led = leads.then(|| view.led.unwrap_or_else(Instant::now));
-            wait = if leads {
-                self.step(&mut view).await.unwrap_or_else(|error| {
-                    tracing::warn!(error = format!("{error:#}"), "a step of the certificate's rotation failed");
-                    AGAIN
-                })
-            } else {
-                // Only changes matter, and certificates that end.
-                Duration::from_secs(60)
+            let left = leadership.left();
+            news |= view.led.is_some() != left.is_some();
+            view.led = left.map(|_| view.led.unwrap_or_else(Instant::now));
+            if !news {
+                continue;
+            }
+            view.trust.record(serving, &view.name);
+            let wait = match left {
+                // For no longer than it leads.
+                Some(left) => match timeout(left.min(DEADLINE), self.step(&mut view)).await {
+                    Ok(Ok(wait)) => wait,
+                    Ok(Err(error)) => {
+                        let error = format!("{error:#}");
+                        tracing::warn!(error, "a step of the certificate's rotation failed; trying again");
+                        view.pause()
+                    }
+                    Err(_) => view.pause(),
+                },
+                None => READ_EVERY,
             };
+            step_at = Instant::now() + wait;
         }
     }
 
-    /// Takes the next step, and says how long nothing is to be done after it.
-    async fn step(&self, view: &mut View) -> anyhow::Result<Duration> {
-        let (Some((secret, stored)), Some(led)) = (&view.secret, view.led) else { return Ok(AGAIN) };
+    /// Reads what is watched: a watch may be silent for another reason than that nothing happens.
+    async fn read(&self, view: &mut View, serving: &Serving) {
+        let read = async {
+            let secret = self.secrets.get_opt(&self.secret).await?;
+            Ok::<_, kube::Error>((secret, trust::read(&self.client).await?))
+        };
+        match timeout(DEADLINE, read).await {
+            Ok(Ok((secret, trusted))) => {
+                for (webhook, trusted) in trusted {
+                    view.see(Seen::Trusted(webhook, trusted), serving);
+                }
+                view.see(Seen::Secret(Box::new(secret)), serving);
+            }
+            Ok(Err(error)) => serving.note_source(Source::Secret, &Err::<(), _>(error)),
+            Err(_) => serving.note_source(Source::Secret, &Err::<(), _>("no answer of the API server")),
+        }
+    }
+
+    /// Takes the next step, and says for how long nothing is to be done after it.
+    async fn step(&self, view: &mut View) -> Result<Duration> {
+        let (Some(stored), Some(led)) = (&view.stored, view.led) else { return Ok(AGAIN) };
         let bundle = match stored {
             Stored::Good(state) => state.bundle(),
             Stored::Missing | Stored::Broken(_) => String::new(),
         };
         let Some(lacking) = view.trust.lacking(&bundle) else { return Ok(AGAIN) };
-        // Where somebody else writes the same, and otherwise: no faster than this.
-        if let Some(left) = view.wrote.and_then(|wrote| AGAIN.checked_sub(wrote.elapsed())) {
-            return Ok(left);
-        }
         let known = Known {
             stored,
             last: view.last.as_ref(),
             trusted: lacking.is_empty(),
             unchanged: led.max(view.changed.unwrap_or(led)).elapsed(),
         };
-        match self.rotation.next(&known, self.time().await?)? {
+        let step = self.rotation.next(&known, Timestamp::now())?;
+        if let Step::Wait(wait) = step {
+            return Ok(wait);
+        }
+        let pause = view.pause();
+        if let Some(left) = view.wrote.and_then(|wrote| pause.checked_sub(wrote.elapsed())) {
+            return Ok(left);
+        }
+        let (state, why) = match step {
             Step::Wait(wait) => return Ok(wait),
             Step::Trust => {
-                view.wrote = Some(Instant::now());
+                let mut failed = Ok(());
                 for (webhook, trusted) in lacking {
                     match trust::write(&self.client, webhook, trusted, &bundle).await {
                         Ok(()) => tracing::info!(configuration = webhook.as_str(), "wrote the CA bundle"),
                         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                        Err(error) => return Err(error.into()),
+                        // The other one is not to wait for this one.
+                        Err(error) => failed = Err(error),
                     }
                 }
+                view.note_write();
+                failed?;
+                return Ok(AGAIN);
             }
-            Step::Store(state, why) => {
-                view.wrote = Some(Instant::now());
-                if self.store(secret.as_ref(), &state).await? {
-                    tracing::info!(secret = self.secret, why, "wrote the certificates");
-                    // Where it is lost before the watch tells of it.
-                    view.last = Some(*state);
-                }
-            }
+            Step::Store(state, why) => (*state, why),
+            Step::Announce(state, why) => (state.announcing(self.issue().await?), why),
+            Step::Begin(why) => (State::fresh(self.issue().await?, view.trust.cas()), why),
+        };
+        // What a step takes away is not wanted by the API servers any more: as they are told now, and not as a watch said.
+        if known.trusted && self.trust().await?.lacking(&bundle).is_none_or(|lacking| !lacking.is_empty()) {
+            return Ok(AGAIN);
         }
+        if self.store(view.secret.as_ref(), &state).await? {
+            tracing::info!(secret = self.secret, why, "wrote the certificates");
+            // Where it is lost before the watch tells of it.
+            view.last = Some(state);
+        }
+        view.note_write();
         // The watch tells what came of it.
         Ok(AGAIN)
     }
 }
 
 /// What a replica has seen.
-#[derive(Default)]
 struct View {
-    secret: Option<(Option<Secret>, Stored)>,
-    /// What the Secret said when it could last be used.
+    /// By which name API servers call.
+    name: String,
+    secret: Option<Secret>,
+    /// What the Secret says, once it was seen; one by which calls would fail that do not fail now can't be used.
+    stored: Option<Stored>,
+    /// What it said when it could last be used.
     last: Option<State>,
     trust: Trust,
     /// Since when everything is as it is.
     changed: Option<Instant>,
     /// Since when this replica leads.
     led: Option<Instant>,
-    /// When it wrote last.
+    /// When it wrote last, and how often soon after it had written.
     wrote: Option<Instant>,
+    again: u32,
 }
 
 impl View {
-    fn see(&mut self, seen: Seen, serving: &Serving) {
-        match seen {
-            Seen::Secret(secret) => {
-                let stored = Stored::of(secret.as_ref().as_ref());
-                let same = self.secret.as_ref().is_some_and(|(_, before)| *before == stored);
-                if !same {
-                    self.changed = Some(Instant::now());
-                }
-                serving.note_source(Source::Secret, &self.take_in(&stored, serving));
-                self.secret = Some((*secret, stored));
-            }
-            Seen::Trusted(webhook, trusted) => {
-                if self.trust.see(webhook, trusted) {
-                    self.changed = Some(Instant::now());
-                }
-            }
+    fn new(begun: State, name: String) -> Self {
+        Self {
+            name,
+            secret: None,
+            stored: None,
+            last: Some(begun),
+            trust: Trust::default(),
+            changed: None,
+            led: None,
+            wrote: None,
+            again: 0,
         }
     }
 
-    fn take_in(&mut self, stored: &Stored, serving: &Serving) -> Result<(), String> {
-        match stored {
+    fn see(&mut self, seen: Seen, serving: &Serving) {
+        let changed = match seen {
+            Seen::Secret(secret) => {
+                self.secret = *secret;
+                self.judge(serving)
+            }
+            Seen::Trusted(webhook, trusted) => {
+                let changed = self.trust.see(webhook, trusted);
+                if changed && self.stored.is_some() {
+                    self.judge(serving);
+                }
+                changed
+            }
+        };
+        if changed {
+            self.changed = Some(Instant::now());
+        }
+    }
+
+    /// Takes in what the Secret says, and says whether it says something else than before.
+    fn judge(&mut self, serving: &Serving) -> bool {
+        let stored = match Stored::of(self.secret.as_ref()) {
+            // Somebody may have put an old one back.
+            Stored::Good(state) if self.trust.refuses(&state.serving, &serving.pair(), &self.name) => Stored::Broken(
+                "the API servers would refuse its certificate, and accept the one that is served".to_owned(),
+            ),
+            stored => stored,
+        };
+        let taken = match &stored {
             Stored::Good(state) => {
-                serving.offer(state.serving.clone()).map_err(|error| error.to_string())?;
+                let offered = serving.offer(state.serving.clone()).map_err(|error| error.to_string());
                 self.last = Some((**state).clone());
-                Ok(())
+                offered
             }
             Stored::Broken(problem) => Err(problem.clone()),
             Stored::Missing => Err("there is no Secret, or nothing in it".to_owned()),
-        }
+        };
+        serving.note_source(Source::Secret, &taken);
+        self.stored.replace(stored) != self.stored
+    }
+
+    /// How long lies between two writes.
+    fn pause(&self) -> Duration {
+        AGAIN * 2_u32.pow(self.again.min(DOUBLINGS))
+    }
+
+    fn note_write(&mut self) {
+        let soon = 4 * self.pause();
+        let is_soon = self.wrote.is_some_and(|wrote| wrote.elapsed() < soon);
+        self.again = if is_soon { self.again.saturating_add(1) } else { 0 };
+        self.wrote = Some(Instant::now());
     }
 }

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use pem::{EncodeConfig, LineEnding};
 
 use crate::certs::files::{CA, CERTIFICATE, KEY};
 use crate::certs::pair::Pair;
+use crate::certs::trust::as_pem;
 
 const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
@@ -43,10 +43,11 @@ pub enum Stored {
 }
 
 impl State {
-    /// Where nothing was served before.
+    /// Where nothing of before can be gone on with. `trusted` are CAs that the API servers trust: somebody may still serve
+    /// by them.
     #[must_use]
-    pub fn fresh(serving: Pair) -> Self {
-        Self { serving, next: None, retired: Vec::new() }
+    pub fn fresh(serving: Pair, trusted: Vec<String>) -> Self {
+        Self { serving, next: None, retired: trusted }
     }
 
     /// All CAs that the API servers are to trust, as PEM.
@@ -110,8 +111,7 @@ fn text<'a>(data: &'a BTreeMap<String, ByteString>, key: &str) -> Result<&'a str
 
 fn read(data: &BTreeMap<String, ByteString>) -> Result<State, String> {
     let cas = pem::parse_many(text(data, CA)?).map_err(|error| format!("{CA}: {error}"))?;
-    let unix = EncodeConfig::new().set_line_ending(LineEnding::LF);
-    let mut cas: Vec<String> = cas.iter().map(|ca| pem::encode_config(ca, unix)).collect();
+    let mut cas: Vec<String> = cas.iter().map(as_pem).collect();
     let mut pair = |certificate: &str, key: &str| {
         let mut pair = Pair {
             certificate: text(data, certificate)?.to_owned(),

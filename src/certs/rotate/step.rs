@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::state::{State, Stored};
 use crate::certs::pair::{BACKDATED, CertificateError, Pair};
 
-/// How often a leader looks at the calendar at least.
+/// How often the calendar is looked at at least: timers do not count the time for which a machine sleeps.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How certificates are issued and rotated.
@@ -46,23 +46,16 @@ pub struct Known<'a> {
 
 /// A step, by the leader alone.
 pub enum Step {
-    /// Nothing, for so long.
+    /// Nothing, for so long, if nothing changes.
     Wait(Duration),
     /// Have every webhook configuration trust the Secret's CAs.
     Trust,
     /// Write this into the Secret.
     Store(Box<State>, &'static str),
-}
-
-/// Why no step can be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// A certificate can't be issued.
-    #[error("failed to issue a certificate: {0}")]
-    Issue(#[from] rcgen::Error),
-    /// A certificate of the Secret can't be read.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    /// Issue a pair, and announce it: the API servers are to trust its CA, too.
+    Announce(Box<State>, &'static str),
+    /// Issue a pair, and serve it at once: there is nothing that anybody accepts.
+    Begin(&'static str),
 }
 
 impl Rotation {
@@ -74,20 +67,25 @@ impl Rotation {
         Pair::issue(&self.names, self.validity, now)
     }
 
-    /// What comes next. `now` should be the API servers' time: it is they who find a certificate valid or not.
+    /// What comes next.
     ///
     /// # Errors
-    /// Where a certificate can't be issued or read.
-    pub fn next(&self, known: &Known<'_>, now: Timestamp) -> Result<Step, StepError> {
+    /// Where a certificate of the Secret can't be read.
+    pub fn next(&self, known: &Known<'_>, now: Timestamp) -> Result<Step, CertificateError> {
         let store = |state: State, why| Ok(Step::Store(Box::new(state), why));
         let state = match (known.stored, known.last) {
             (Stored::Good(state), _) => state,
             (_, Some(last)) => return store(last.clone(), "the Secret was lost: putting back what was in it"),
-            (_, None) => return store(State::fresh(self.issue(now)?), "there is no certificate yet"),
+            (_, None) => return Ok(Step::Begin("there is no certificate")),
         };
+        let announce = |why| Ok(Step::Announce(state.clone(), why));
         if state.serving.validity()?.not_after <= now {
             // Nobody accepts it any more, so there is nothing to be careful of.
-            return store(State::fresh(self.issue(now)?), "the certificate has ended");
+            let is_good = |next: &Pair| next.validity().is_ok_and(|next| next.holds_at(now));
+            return match state.switched().filter(|next| known.trusted && is_good(&next.serving)) {
+                Some(switched) => store(switched, "the certificate has ended, and the next one is trusted"),
+                None => Ok(Step::Begin("the certificate has ended")),
+            };
         }
         if !known.trusted {
             return Ok(Step::Trust);
@@ -96,7 +94,7 @@ impl Rotation {
         if let Some(next) = &state.next {
             // It was left for long: its own rotation would be due.
             if due(next)? <= now {
-                return store(state.announcing(self.issue(now)?), "the next certificate has grown old");
+                return announce("the next certificate has grown old");
             }
             return match state.switched().filter(|_| left.is_zero()) {
                 Some(switched) => store(switched, "every API server trusts the next certificate"),
@@ -112,9 +110,29 @@ impl Rotation {
         }
         match Duration::try_from(due(&state.serving)?.duration_since(now)) {
             Ok(wait) if !wait.is_zero() => Ok(Step::Wait(wait.min(LONGEST_WAIT))),
-            _ => store(state.announcing(self.issue(now)?), "two thirds of the certificate's life are over"),
+            _ => announce("two thirds of the certificate's life are over"),
         }
     }
+}
+
+/// By which time a certificate is dated. It is the API servers that check the dates, so it is theirs; but a clock that is
+/// off would have everybody refuse what is issued, so two must agree, as closely as certificates are backdated.
+///
+/// # Errors
+/// Where they do not.
+pub fn agreed(theirs: Timestamp, ours: Timestamp) -> Result<Timestamp, ClocksDiffer> {
+    if theirs.duration_since(ours).abs() < BACKDATED { Ok(theirs) } else { Err(ClocksDiffer { theirs, ours }) }
+}
+
+/// No certificate can be dated.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the API server's clock says {theirs}, and this node's {ours}: a certificate that is issued now could be refused by \
+     everybody; set the clock that is wrong"
+)]
+pub struct ClocksDiffer {
+    theirs: Timestamp,
+    ours: Timestamp,
 }
 
 /// When a pair is to be rotated: when a third of its life is left, or a little earlier, by what its bytes happen to be, so

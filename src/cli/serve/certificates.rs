@@ -9,10 +9,10 @@ use tokio::task::JoinHandle;
 
 use crate::certs::pair::Pair;
 use crate::certs::rotate::Rotator;
+use crate::certs::rotate::state::State;
 use crate::certs::serving::Serving;
 use crate::certs::{dev, files, trust};
 use crate::cluster::Cluster;
-use crate::cluster::live::Live;
 use crate::controller::lease::Leadership;
 use crate::metrics::Metrics;
 
@@ -45,7 +45,7 @@ pub(super) struct CertificateArgs {
 /// What is served, and what replaces it.
 pub(super) struct Certificates {
     pub(super) serving: Arc<Serving>,
-    rotator: Option<Rotator>,
+    rotator: Option<(Rotator, State)>,
     directory: PathBuf,
     client_ca: Option<PathBuf>,
 }
@@ -66,10 +66,10 @@ impl CertificateArgs {
                  --certificates dev"
             ),
             (Mode::SelfManaged, Some(live)) => {
-                let certificates = &cluster.config().certificates;
-                let rotator =
-                    Rotator::new(live.client().clone(), live.watching(), namespace, &self.secret_name, certificates);
-                (rotator.begin().await.serving, Some(rotator))
+                let (client, config) = (live.client().clone(), cluster.config());
+                let rotator = Rotator::new(client, live.watching(), namespace, &self.secret_name, config);
+                let begun = rotator.begin().await;
+                (begun.serving.clone(), Some((rotator, begun)))
             }
             (Mode::Files, _) => (files::read(&self.cert_dir)?, None),
             (Mode::Dev, _) => (made(&self.cert_dir)?, None),
@@ -95,14 +95,15 @@ impl Certificates {
             let followed = async move { files::follow_clients(&serving, &path).await };
             tasks.push(("the reading of the CA of clients", tokio::spawn(followed)));
         }
-        if let (Some(rotator), Some(leadership)) = (rotator, leadership) {
-            let rotated = async move { rotator.run(&serving, leadership).await };
+        if let (Some((rotator, begun)), Some(leadership)) = (rotator, leadership) {
+            let rotated = async move { rotator.run(begun, &serving, leadership).await };
             tasks.push(("the rotation of certificates", tokio::spawn(rotated)));
             return tasks;
         }
-        if let Some((client, seconds)) = cluster.as_live().map(Live::watching) {
-            let (serving, name) = (serving.clone(), format!("ringfence.{namespace}.svc"));
-            let followed = async move { trust::follow(&client, seconds, &serving, &name).await };
+        if let Some(live) = cluster.as_live() {
+            let (client, watching) = (live.client().clone(), live.watching());
+            let (serving, name) = (serving.clone(), trust::server_name(namespace));
+            let followed = async move { trust::follow(&client, watching, &serving, &name).await };
             tasks.push(("the watch of the CA bundles", tokio::spawn(followed)));
         }
         tasks.push((
