@@ -32,8 +32,8 @@ use crate::controller::lease::Leadership;
 use state::{State, Stored};
 use step::{Known, Rotation, Step, agreed};
 
-/// Until a step is tried again that failed or was overtaken, and between two writes. Where somebody else writes the same, and
-/// otherwise, it doubles so many times.
+/// Until a step is tried again that failed or was overtaken, and between two writes of the same: where somebody else writes
+/// it, too, and otherwise. That doubles so many times.
 const AGAIN: Duration = Duration::from_secs(1);
 const DOUBLINGS: u32 = 6;
 
@@ -190,9 +190,9 @@ impl Rotator {
                     Ok(Err(error)) => {
                         let error = format!("{error:#}");
                         tracing::warn!(error, "a step of the certificate's rotation failed; trying again");
-                        view.pause()
+                        AGAIN
                     }
-                    Err(_) => view.pause(),
+                    Err(_) => AGAIN,
                 },
                 None => READ_EVERY,
             };
@@ -233,11 +233,13 @@ impl Rotator {
             unchanged: led.max(view.changed.unwrap_or(led)).elapsed(),
         };
         let step = self.rotation.next(&known, Timestamp::now())?;
-        if let Step::Wait(wait) = step {
-            return Ok(wait);
-        }
-        let pause = view.pause();
-        if let Some(left) = view.wrote.and_then(|wrote| pause.checked_sub(wrote.elapsed())) {
+        let what = match &step {
+            Step::Wait(wait) => return Ok(*wait),
+            Step::Trust => Written::Bundle(bundle.clone()),
+            Step::Store(state, _) => Written::Secret(state.bundle(), state.next.is_some()),
+            Step::Announce(..) | Step::Begin(_) => Written::Issued,
+        };
+        if let Some(left) = view.pause_before(&what) {
             return Ok(left);
         }
         let (state, why) = match step {
@@ -252,7 +254,7 @@ impl Rotator {
                         Err(error) => failed = Err(error),
                     }
                 }
-                view.note_write();
+                view.note_write(what);
                 failed?;
                 return Ok(AGAIN);
             }
@@ -269,7 +271,7 @@ impl Rotator {
             // Where it is lost before the watch tells of it.
             view.last = Some(state);
         }
-        view.note_write();
+        view.note_write(what);
         // The watch tells what came of it.
         Ok(AGAIN)
     }
@@ -289,9 +291,18 @@ struct View {
     changed: Option<Instant>,
     /// Since when this replica leads.
     led: Option<Instant>,
-    /// When it wrote last, and how often soon after it had written.
-    wrote: Option<Instant>,
+    /// What it wrote last, and when, and how often it had written the same not long before.
+    wrote: Option<(Written, Instant)>,
     again: u32,
+}
+
+/// What a step writes.
+#[derive(PartialEq, Eq)]
+enum Written {
+    Bundle(String),
+    /// With these CAs, and whether there is a next certificate.
+    Secret(String, bool),
+    Issued,
 }
 
 impl View {
@@ -350,15 +361,21 @@ impl View {
         self.stored.replace(stored) != self.stored
     }
 
-    /// How long lies between two writes.
+    /// For how long the same is not written again.
     fn pause(&self) -> Duration {
         AGAIN * 2_u32.pow(self.again.min(DOUBLINGS))
     }
 
-    fn note_write(&mut self) {
+    /// What is left of that.
+    fn pause_before(&self, what: &Written) -> Option<Duration> {
+        let (_, wrote) = self.wrote.as_ref().filter(|(written, _)| written == what)?;
+        self.pause().checked_sub(wrote.elapsed())
+    }
+
+    fn note_write(&mut self, what: Written) {
         let soon = 4 * self.pause();
-        let is_soon = self.wrote.is_some_and(|wrote| wrote.elapsed() < soon);
-        self.again = if is_soon { self.again.saturating_add(1) } else { 0 };
-        self.wrote = Some(Instant::now());
+        let again = self.wrote.as_ref().is_some_and(|(written, wrote)| *written == what && wrote.elapsed() < soon);
+        self.again = if again { self.again.saturating_add(1) } else { 0 };
+        self.wrote = Some((what, Instant::now()));
     }
 }
