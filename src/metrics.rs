@@ -50,6 +50,26 @@ pub enum Reconciled {
     Failed,
 }
 
+/// Why something was shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shed {
+    /// A call that had waited too long for its turn: 503.
+    Late,
+    /// More reviews at one time than `limits.concurrentReviews`: 503.
+    Reviews,
+    /// More bytes of bodies at one time than `limits.bytesInFlight`: 503.
+    Bytes,
+    /// More connections than `limits.connections`: closed.
+    Connections,
+    /// A handshake that had waited too long for its turn: closed.
+    Handshake,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     result: &'static str,
@@ -80,6 +100,9 @@ pub struct Metrics {
     registry: Registry,
     decisions: Family<Decided, Counter>,
     refusals: Family<Refused, Counter>,
+    shed: Family<Reason, Counter>,
+    connections: Gauge,
+    bytes: Gauge,
     seconds: Histogram,
     /// The sum over all decisions, which the family can't be asked for.
     reviews: AtomicU64,
@@ -106,6 +129,12 @@ impl Default for Metrics {
             "Calls that were answered with an error instead of a decision",
             refusals.clone(),
         );
+        let shed = Family::default();
+        registry.register("shed", "Calls and connections that were shed under load, by the reason", shed.clone());
+        let connections = Gauge::default();
+        registry.register("connections", "Connections to the webhooks that are open", connections.clone());
+        let bytes = Gauge::default();
+        registry.register_with_unit("in_flight", "Bytes of bodies that are held", Unit::Bytes, bytes.clone());
         // From 16 µs to about half a second; the API server waits for 5 s.
         let seconds = Histogram::new((0..16).map(|power| 16e-6 * f64::from(1u32 << power)));
         registry.register_with_unit(
@@ -161,6 +190,9 @@ impl Default for Metrics {
             registry,
             decisions,
             refusals,
+            shed,
+            connections,
+            bytes,
             seconds,
             reviews: AtomicU64::new(0),
             namespaces,
@@ -226,6 +258,24 @@ impl Metrics {
     /// Records a call that got an error.
     pub fn refused(&self, code: u16) {
         self.refusals.get_or_create(&Refused { code }).inc();
+    }
+
+    /// Records that something was shed.
+    pub fn shed(&self, why: Shed) {
+        let reason = match why {
+            Shed::Late => "late",
+            Shed::Reviews => "reviews",
+            Shed::Bytes => "bytes",
+            Shed::Connections => "connections",
+            Shed::Handshake => "handshake",
+        };
+        self.shed.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Records what is held: open connections, and bytes of bodies.
+    pub fn holds(&self, connections: usize, bytes: usize) {
+        self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Records a reconcile.

@@ -1,123 +1,99 @@
-//! What is known of a connection beyond what hyper hands on: whether the length of a request is ambiguous.
-//!
-//! A request with both `Content-Length` and `Transfer-Encoding` may end elsewhere for a proxy than for us (request
-//! smuggling, RFC 9112 section 6.1). hyper prefers the one, drops the other and closes the connection afterwards; we
-//! want such a request refused, so the heads of requests are watched as they are read.
+//! What is known of a connection beyond what hyper hands on: whether the length of a request is ambiguous, and how long
+//! the request waited for its turn. And what hyper does not bound: how long a peer may take to read an answer.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
+
+use super::heads::Heads;
+use super::turn::Turn;
 
 /// A connection, as its requests see it. The place among the connections is given back with the last copy.
 #[derive(Clone)]
-pub(super) struct Connection {
-    ambiguous: Arc<AtomicBool>,
-    _place: Arc<OwnedSemaphorePermit>,
+pub(super) struct Connection(Arc<Known>);
+
+struct Known {
+    ambiguous: AtomicBool,
+    /// Since when what was read last could have been read.
+    readable: Mutex<Instant>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
-        Self { ambiguous: Arc::default(), _place: Arc::new(place) }
+        Self(Arc::new(Known { ambiguous: AtomicBool::new(false), readable: Mutex::new(Instant::now()), _place: place }))
     }
 
     /// Whether a request on it came with two lengths, or one that can't be followed.
     pub(super) fn has_ambiguous_length(&self) -> bool {
-        self.ambiguous.load(Ordering::Relaxed)
+        self.0.ambiguous.load(Ordering::Relaxed)
+    }
+
+    /// How long what was read last has waited to be read. Asked when a request's head is whole, that is how long the
+    /// request has waited, since hyper hands it on in the same breath; a peer that is slow itself does not count.
+    pub(super) fn waited(&self) -> Duration {
+        self.0.readable.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn was_readable(&self, since: Instant) {
+        *self.0.readable.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 }
 
-/// A stream whose requests' heads are watched.
+/// A stream whose requests' heads are watched, and whose peer has to read what it is sent.
 pub(super) struct Watched<T> {
     inner: T,
     connection: Connection,
     heads: Heads,
+    turn: Arc<Turn>,
+    /// How long the handshake has waited for its turns, which the first request then has waited too.
+    before: Duration,
+    /// How long the peer may take to read what is ready for it.
+    patience: Duration,
+    /// Runs while something could not be written yet. Progress does not reset it: a peer that reads a byte at a time holds
+    /// as much as one that reads nothing.
+    overdue: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(inner: T, connection: Connection) -> Self {
-        Self { inner, connection, heads: Heads::default() }
-    }
-}
-
-/// Where in the requests on a connection the bytes are.
-#[derive(Debug, Default)]
-struct Heads {
-    /// The line of a head that is being read.
-    line: Vec<u8>,
-    length: Option<u64>,
-    chunked: bool,
-    /// How much of a body is still to come.
-    body: u64,
-    /// Whether the rest is not looked at: a body in chunks is the last thing on its connection, which every answer to
-    /// one ends (`routes::finish`).
-    done: bool,
-}
-
-/// Of a longer line, the beginning is enough.
-const LINE: usize = 64;
-
-impl Heads {
-    /// Takes in what was read, and says whether some head has two lengths, or one that can't be followed.
-    fn read(&mut self, mut bytes: &[u8]) -> bool {
-        while !self.done && !bytes.is_empty() {
-            if self.body > 0 {
-                let skipped = usize::try_from(self.body).unwrap_or(usize::MAX).min(bytes.len());
-                self.body -= skipped as u64;
-                bytes = &bytes[skipped..];
-                continue;
-            }
-            let (line, rest, ended) = match bytes.iter().position(|byte| *byte == b'\n') {
-                Some(end) => (&bytes[..end], &bytes[end + 1..], true),
-                None => (bytes, &bytes[bytes.len()..], false),
-            };
-            bytes = rest;
-            let room = LINE.saturating_sub(self.line.len()).min(line.len());
-            self.line.extend_from_slice(&line[..room]);
-            if ended && self.end_line() {
-                return true;
-            }
-        }
-        false
+    pub(super) fn new(inner: T, connection: Connection, before: Duration, patience: Duration) -> Self {
+        Self { inner, connection, heads: Heads::default(), turn: Turn::new(), before, patience, overdue: None }
     }
 
-    fn end_line(&mut self) -> bool {
-        let line = std::mem::take(&mut self.line);
-        let cut = line.len() == LINE;
-        let line = line.trim_ascii();
-        let value_of = |name: &str| {
-            let (found, value) = line.split_at_checked(name.len())?;
-            found.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
-        };
-        if let Some(value) = value_of("content-length:") {
-            // Blanks or zeros can make it so long that it is not seen whole, and what comes after it would be lost.
-            if cut {
-                return true;
+    /// Hands on how writing went, unless it has been going on for too long.
+    fn in_time<O>(&mut self, cx: &mut Context<'_>, went: Poll<io::Result<O>>) -> Poll<io::Result<O>> {
+        if went.is_pending() {
+            let patience = self.patience;
+            let overdue = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            if overdue.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read the answer")));
             }
-            // hyper refuses a value that is no number, and two that differ.
-            self.length = Some(std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0));
-        } else if value_of("transfer-encoding:").is_some() {
-            self.chunked = true;
-        } else if line.is_empty() {
-            self.body = self.length.take().unwrap_or(0);
-            self.done = self.chunked;
         }
-        self.chunked && self.length.is_some()
+        went
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = read
-            && self.heads.read(&buf.filled()[before..])
-        {
-            self.connection.ambiguous.store(true, Ordering::Relaxed);
+        let this = &mut *self;
+        let filled = buf.filled().len();
+        let since = this.turn.take();
+        let read = this.turn.poll(cx, |cx| Pin::new(&mut this.inner).poll_read(cx, buf));
+        if let Poll::Ready(Ok(())) = read {
+            let now = Instant::now();
+            let readable = since.unwrap_or(now);
+            this.connection.was_readable(readable.checked_sub(std::mem::take(&mut this.before)).unwrap_or(readable));
+            if this.heads.read(&buf.filled()[filled..]) {
+                this.connection.0.ambiguous.store(true, Ordering::Relaxed);
+            }
         }
         read
     }
@@ -125,15 +101,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.in_time(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        if flushed.is_ready() {
+            self.overdue = None;
+        }
+        self.in_time(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.in_time(cx, shut)
     }
 
     fn poll_write_vectored(
@@ -141,51 +123,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.in_time(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Heads, LINE};
-
-    #[test]
-    fn two_lengths_are_seen_in_any_order_however_the_bytes_are_cut() {
-        let both =
-            ["Content-Length: 5\r\nTransfer-Encoding: chunked", "transfer-encoding: chunked\r\ncontent-length:5"];
-        for lengths in both {
-            // A request before it, with a body that looks like a head.
-            let first = "POST / HTTP/1.1\r\nContent-Length: 42\r\n\r\nTransfer-Encoding: x\r\nContent-Length: 1\r\n\r";
-            let text = format!("{first}POST / HTTP/1.1\r\nHost: x\r\n{lengths}\r\n\r\n");
-            for size in [1, 2, 7, 1000] {
-                let mut heads = Heads::default();
-                assert!(text.as_bytes().chunks(size).any(|part| heads.read(part)), "{size} {lengths}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_length_too_long_to_be_seen_whole_counts_as_ambiguous() {
-        for padding in [" ", "\t", "0"] {
-            let mut heads = Heads::default();
-            let head = format!("POST / HTTP/1.1\r\nContent-Length:{}5\r\n\r\n", padding.repeat(LINE));
-            assert!(heads.read(head.as_bytes()), "{padding:?}");
-        }
-        // Other headers may be as long as they like.
-        let mut heads = Heads::default();
-        let head = format!("POST / HTTP/1.1\r\nX: {}\r\nContent-Length: 5\r\n\r\nhello", "x".repeat(LINE));
-        assert!(!heads.read(head.as_bytes()));
-    }
-
-    #[test]
-    fn one_length_is_fine() {
-        for lengths in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
-            let mut heads = Heads::default();
-            assert!(!heads.read(format!("POST / HTTP/1.1\r\n{lengths}\r\n\r\nhello").as_bytes()));
-        }
     }
 }

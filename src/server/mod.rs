@@ -2,14 +2,18 @@
 
 mod admin;
 mod connection;
+mod descriptors;
+mod heads;
 mod limits;
 mod refusal;
 mod routes;
 mod tls;
+mod turn;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
@@ -17,7 +21,19 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
-use limits::Gate;
+use limits::{Gate, Places};
+
+/// How many connections the admin port has. A kubelet and a few that scrape need a handful.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// How long a connection of the admin port may idle, or take for a request's head: less than what a kubelet waits for
+/// an answer, so that places held by others come free before the next probe.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The most that is kept of what a connection has sent and nobody has read yet; a request's head has to fit into it. The
+/// API server's takes less than a kilobyte, plus a token where it has one for us. With hyper's own 400 KiB, peers that
+/// never end their heads could fill the memory.
+const BUFFER: usize = 32 * 1024;
 
 /// What every request is handled with.
 pub struct App {
@@ -25,6 +41,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     gate: Gate,
     listening: AtomicBool,
+    places: Places,
     draining: AtomicBool,
 }
 
@@ -32,14 +49,12 @@ impl App {
     /// For a cluster, under its configuration's limits.
     #[must_use]
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        let gate = Gate::new(&cluster.config().limits);
-        Self {
-            cluster,
-            metrics: Arc::default(),
-            gate,
-            listening: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-        }
+        let limits = &cluster.config().limits;
+        let metrics: Arc<Metrics> = Arc::default();
+        let gate = Gate::new(limits, metrics.clone());
+        let places = Places::new(descriptors::for_connections(limits.connections));
+        let (listening, draining) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { cluster, metrics, gate, places, listening, draining }
     }
 
     /// The cluster.
@@ -65,6 +80,7 @@ impl App {
     /// # Errors
     /// Where a metric can't be written as text.
     pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
+        self.metrics.holds(self.places.taken(), self.gate.bytes_in_flight());
         self.metrics.encode(&self.cluster)
     }
 
@@ -93,7 +109,7 @@ pub fn start(app: Arc<App>, listener: TcpListener, tls: RustlsConfig) -> std::io
     let address = listener.local_addr()?;
     let limits = app.cluster.config().limits.clone();
     let handle = Handle::new();
-    let acceptor = tls::acceptor(tls, &limits);
+    let acceptor = tls::acceptor(tls, &limits, app.places.clone(), app.metrics.clone());
     let mut server = axum_server::from_tcp(listener)?
         .acceptor(acceptor)
         .handle(handle.clone())
@@ -101,19 +117,23 @@ pub fn start(app: Arc<App>, listener: TcpListener, tls: RustlsConfig) -> std::io
         .accept_error_handler(|peer, error| tracing::debug!(?peer, %error, "connection not accepted"))
         .http1_only();
     // hyper ends idle connections by the same timer that it waits for headers with.
-    server.http_builder().http1().header_read_timeout(limits.idle_timeout.to_std());
+    server.http_builder().http1().header_read_timeout(limits.idle_timeout.to_std()).max_buf_size(BUFFER);
     let service = routes::router(app.clone()).into_make_service();
     app.listening.store(true, Ordering::Relaxed);
     let task = tokio::spawn(server.serve(service));
     Ok(Running { address, handle, task, app })
 }
 
-/// Serves health and metrics, without TLS.
+/// Serves health and metrics, without TLS, on the same runtime as the webhooks: that it answers shows that this goes on.
+/// Call it inside that.
 ///
 /// # Errors
 /// Where the listener can't be used.
 pub fn start_admin(app: Arc<App>, listener: TcpListener) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
-    let server = axum_server::from_tcp(listener)?.http1_only();
+    let acceptor =
+        tls::plain_acceptor(&app.cluster.config().limits, Places::new(ADMIN_CONNECTIONS), app.metrics.clone());
+    let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).http1_only();
+    server.http_builder().http1().header_read_timeout(ADMIN_PATIENCE).max_buf_size(BUFFER);
     Ok(tokio::spawn(server.serve(admin::router(app).into_make_service())))
 }
 

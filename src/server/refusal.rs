@@ -45,8 +45,14 @@ impl Refusal {
         Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "the body took too long") }
     }
 
+    /// Shed. The connection goes on where the request was read to its end: a handshake costs as much as ten answers.
     pub(super) fn busy(message: &str) -> Self {
-        Self { close: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// The same, at the end of the connection.
+    pub(super) fn closing(self) -> Self {
+        Self { close: true, ..self }
     }
 
     pub(super) fn unavailable(message: impl Into<String>) -> Self {

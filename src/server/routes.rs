@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
 use jiff::Timestamp;
 use ringfence_core::admission::permission::Answers;
 use ringfence_core::admission::review::Request as Review;
@@ -19,27 +19,29 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::App;
 use super::connection::Connection;
+use super::limits::{PATIENCE, Reserved, SMALL_BODY};
 use super::refusal::Refusal;
+use crate::metrics::Shed;
 
 /// How many permissions one decision may ask for, one after another. A namespace can deviate in its profile, its mode
 /// and its exemption.
 const QUESTIONS: usize = 8;
-
-/// Bodies from this size on are parsed where they do not keep other requests of the same thread waiting.
-const LARGE_BODY: usize = 256 * 1024;
 
 /// How long the API server waits where it does not say: what the chart registers.
 const WAITS: Duration = Duration::from_secs(5);
 
 pub(super) fn router(app: Arc<App>) -> Router {
     let review = |webhook| post(move |State(app): State<Arc<App>>, request| handle(app, webhook, request));
-    Router::new()
+    let routes = Router::new()
         .route("/mutate", review(Webhook::Mutate).fallback(method_not_allowed))
         .route("/validate", review(Webhook::Validate).fallback(method_not_allowed))
-        .fallback(not_found)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(app.clone(), finish))
-        .with_state(app)
+        .fallback(not_found);
+    finished(routes, app)
+}
+
+/// What surrounds every handler.
+fn finished(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes.layer(CatchPanicLayer::custom(panicked)).layer(from_fn_with_state(app.clone(), finish)).with_state(app)
 }
 
 async fn method_not_allowed() -> Refusal {
@@ -84,13 +86,22 @@ async fn handle(app: Arc<App>, webhook: Webhook, request: Request) -> Response {
 
 async fn review(app: &App, webhook: Webhook, request: Request) -> Result<Vec<u8>, Refusal> {
     let (parts, body) = request.into_parts();
-    if parts.extensions.get::<Connection>().is_some_and(Connection::has_ambiguous_length) {
+    let connection = parts.extensions.get::<Connection>();
+    let late = connection.is_some_and(|connection| connection.waited() > PATIENCE);
+    if connection.is_some_and(Connection::has_ambiguous_length) {
         return Err(Refusal::ambiguous_length());
     }
     expect_plain_json(&parts.headers)?;
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let place = app.gate.enter(announced)?;
-    let body = read(app, body, place.body).await?;
+    app.gate.admits(announced)?;
+    if late {
+        let shed = app.gate.shed(Shed::Late, "the call waited too long for its turn");
+        let small = announced.is_some_and(|length| length <= SMALL_BODY as u64);
+        let read_whole = small && read(app, body, announced).await.is_ok();
+        return Err(if read_whole { shed } else { shed.closing() });
+    }
+    let (body, _reserved) = read(app, body, announced).await?;
+    let _place = app.gate.enter()?;
     let waits = waits(parts.uri.query().unwrap_or_default());
     // A call that it gives up on has an error that explains nothing. What takes long here is asking the API server.
     match tokio::time::timeout(waits * 4 / 5, answer(app, webhook, &body, Instant::now())).await {
@@ -107,7 +118,7 @@ fn waits(query: &str) -> Duration {
 
 /// Runs what takes long for a large body where it does not keep other requests of the same thread waiting.
 fn aside<T>(body: &[u8], work: impl FnOnce() -> T) -> T {
-    if body.len() < LARGE_BODY { work() } else { tokio::task::block_in_place(work) }
+    if body.len() <= SMALL_BODY { work() } else { tokio::task::block_in_place(work) }
 }
 
 /// The API server sends `application/json`, never compressed. What says otherwise is not inflated or guessed at.
@@ -128,19 +139,26 @@ fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn read(app: &App, body: Body, limit: usize) -> Result<axum::body::Bytes, Refusal> {
-    let limits = &app.cluster.config().limits;
-    let read = tokio::time::timeout(limits.body_timeout.to_std(), to_bytes(body, limit)).await;
-    read.map_err(|_| Refusal::slow())?.map_err(|error| {
-        let mut cause: Option<&dyn std::error::Error> = Some(&error);
-        while let Some(this) = cause {
-            if this.is::<LengthLimitError>() {
-                return Refusal::too_large(limits.body_bytes);
+/// The whole body, and what it holds of the bytes in flight. What is announced decides nothing but how the memory grows.
+async fn read(app: &App, mut body: Body, announced: Option<u64>) -> Result<(Vec<u8>, Reserved<'_>), Refusal> {
+    let announced = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
+    let reading = async {
+        let (mut whole, mut reserved) = (Vec::new(), app.gate.reserve());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Refusal::truncated(&error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            reserved.more(data.len())?;
+            let needed = whole.len() + data.len();
+            if needed > whole.capacity() {
+                // Doubled, but never beyond what is to come.
+                whole.reserve_exact((needed * 2).min(announced.max(needed)) - whole.len());
             }
-            cause = this.source();
+            whole.extend_from_slice(&data);
         }
-        Refusal::truncated(&error)
-    })
+        Ok((whole, reserved))
+    };
+    let patience = app.cluster.config().limits.body_timeout.to_std();
+    tokio::time::timeout(patience, reading).await.map_err(|_| Refusal::slow())?
 }
 
 async fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Result<Vec<u8>, Refusal> {
@@ -213,7 +231,34 @@ fn log(webhook: Webhook, request: &Review<'_>, decision: &Decision) {
 
 #[cfg(test)]
 mod tests {
-    use super::{WAITS, waits};
+    use std::sync::Arc;
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::routing::get;
+    use ringfence_core::config::Config;
+    use tower::ServiceExt;
+
+    use super::{App, WAITS, finished, waits};
+    use crate::cluster::Cluster;
+
+    async fn panics() -> &'static str {
+        panic!("as a bug would")
+    }
+
+    #[tokio::test]
+    async fn case_53_a_panic_in_a_handler_is_a_500_that_is_counted_and_the_next_call_is_answered() {
+        let app = Arc::new(App::new(Arc::new(Cluster::embedded(Config::default()))));
+        let routes = Router::new().route("/panics", get(panics)).route("/works", get(async || "ok"));
+        let routes = finished(routes, app.clone());
+        for (path, status) in [("/works", 200), ("/panics", 500), ("/works", 200), ("/panics", 500)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            assert_eq!(routes.clone().oneshot(request).await.unwrap().status(), status, "{path}");
+        }
+        let metrics = app.metrics_text().unwrap();
+        assert!(metrics.contains("ringfence_http_refusals_total{code=\"500\"} 2"), "{metrics}");
+    }
 
     #[test]
     fn the_api_server_says_how_long_it_waits() {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 use crate::harness::*;
-use crate::process::serve_with;
+use crate::run::{NAMESPACE, serve_with};
 
 /// A directory as the kubelet makes it of a Secret: links by way of `..data`, which is replaced as a whole.
 fn mount(directory: &Path, generation: usize, pair: &Pair) {
@@ -54,6 +55,13 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("it did not happen that {what}")
 }
 
+/// Further flags of `serve`.
+fn with(flags: &[&str]) -> impl FnOnce(&mut Command) {
+    |command| {
+        command.args(flags);
+    }
+}
+
 const FILES: [&str; 2] = ["--certificates", "files"];
 
 #[test]
@@ -62,7 +70,7 @@ fn cases_35_and_40_what_the_kubelet_swaps_in_is_served_and_no_connection_fails_m
     let certificates = directory.path().join("certs");
     let pairs: Vec<Pair> = (0..4).map(|_| dev::issue().unwrap()).collect();
     mount(&certificates, 0, &pairs[0]);
-    let process = serve_with(directory.path(), "{}", &FILES);
+    let process = serve_with(directory.path(), "{}", NAMESPACE, with(&FILES));
     let address = process.address;
     let all: String = pairs.iter().map(|pair| pair.ca.as_str()).collect();
     let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -104,7 +112,7 @@ fn case_37_a_pair_that_can_not_be_served_raises_an_alarm_and_the_one_before_is_s
     let certificates = directory.path().join("certs");
     let [first, second] = [dev::issue().unwrap(), dev::issue().unwrap()];
     mount(&certificates, 0, &first);
-    let process = serve_with(directory.path(), "{}", &FILES);
+    let process = serve_with(directory.path(), "{}", NAMESPACE, with(&FILES));
     let address = process.address;
     let alarm = |value: u8| {
         let line = format!("ringfence_certificate_source_refused{{source=\"files\"}} {value}\n");
@@ -152,7 +160,7 @@ fn case_28_clients_need_a_certificate_of_the_right_ca_where_one_is_required() {
     let [ours, other] = [client(), client()];
     let file = directory.path().join("client-ca.crt");
     std::fs::write(&file, &ours[0]).unwrap();
-    let process = serve_with(directory.path(), "{}", &["--client-ca", "client-ca.crt"]);
+    let process = serve_with(directory.path(), "{}", NAMESPACE, with(&["--client-ca", "client-ca.crt"]));
     let answered = |identity: Option<&[String; 3]>| {
         let mut config = client_config(&process.ca, &[b"http/1.1"]);
         if let Some([_, certificate, key]) = identity {

@@ -1,4 +1,4 @@
-//! Cases 26, 30, 33 and 34, and what else a connection meets before its first review.
+//! Cases 25 to 34 as far as one connection or a few show them: what they hold, and when they are cut.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,30 +16,28 @@ fn case_33_what_a_client_that_is_gone_held_is_given_back() {
     let limit = 4 << 20;
     let server = server_with(&json!({ "limits": { "bodyBytes": limit, "bytesInFlight": limit } }), "");
     let headers = format!("Content-Type: application/json\r\nContent-Length: {limit}");
-    let mut first = server.connect();
-    first.send(head("/validate", &headers).as_bytes()).unwrap();
-    first.send(&vec![b' '; limit / 2]).unwrap();
+    let clients: Vec<Connection> = (0..2)
+        .map(|_| {
+            let mut client = server.connect();
+            client.send(head("/validate", &headers).as_bytes()).unwrap();
+            client.send(&vec![b' '; limit / 2]).unwrap();
+            client
+        })
+        .collect();
 
-    // While it holds the whole budget, others are shed rather than queued.
+    // While they hold the whole budget, others are shed rather than queued.
     let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
     let shed = until(|| Some(server.post("/validate", &request)).filter(|reply| reply.status == 503));
     assert_eq!(shed.header("retry-after"), Some("1"));
     assert!(shed.text().contains("bytes in flight"), "{}", shed.text());
+    assert!(server.metric("ringfence_shed_total{reason=\"bytes\"}") >= 1, "{}", server.metrics());
 
-    drop(first);
+    // Without a word of TLS, and with a reset, since session tickets were left unread.
+    drop(clients);
     let reply = until(|| Some(server.post("/validate", &request)).filter(|reply| reply.status == 200));
     assert_eq!(reply.response()["allowed"], true);
-}
-
-/// Tries until there is a result, for at most 20 s.
-fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..200 {
-        if let Some(result) = attempt() {
-            return result;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("it did not happen")
+    until(|| (server.metric("ringfence_in_flight_bytes") == 0).then_some(()));
+    until(|| (server.metric("ringfence_connections") == 0).then_some(()));
 }
 
 #[test]
@@ -71,7 +69,7 @@ fn case_34_a_client_of_http_2_only_is_told_in_the_handshake_that_there_is_none()
 }
 
 #[test]
-fn plaintext_gets_no_answer() {
+fn case_27_plaintext_gets_no_answer() {
     let server = server();
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.write_all(b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
@@ -94,7 +92,7 @@ fn many_reviews_go_over_one_connection() {
 }
 
 #[test]
-fn a_slow_body_is_cut_and_a_slow_first_head_too() {
+fn case_25_a_slow_body_is_cut_and_a_slow_first_head_too() {
     let limits = json!({ "limits": { "bodyTimeout": "1s", "firstRequestTimeout": "1s" } });
     let server = server_with(&limits, "");
     let mut slow_body = server.connect();
@@ -106,13 +104,168 @@ fn a_slow_body_is_cut_and_a_slow_first_head_too() {
 }
 
 #[test]
-fn a_review_too_many_is_shed_with_retry_after() {
+fn case_32_a_review_too_many_is_shed_with_retry_after_and_its_connection_goes_on() {
     let server = server_with(&json!({ "limits": { "concurrentReviews": 1 } }), "");
-    let mut first = server.connect();
-    first.send(head("/validate", "Content-Type: application/json\r\nContent-Length: 100").as_bytes()).unwrap();
+    // What is worked on for a while.
+    let mut object = adopted("team-b");
+    object["metadata"]["annotations"] = json!({ "note": "<".repeat(24 << 20) });
+    let long =
+        serde_json::to_vec(&review(&json!({ "name": "team-b", "namespace": "team-b", "object": object }))).unwrap();
     let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
-    let shed = until(|| Some(server.post("/validate", &request)).filter(|reply| reply.status == 503));
-    assert_eq!(shed.header("retry-after"), Some("1"));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                server.post_bytes("/validate", &long);
+            }
+        });
+        let mut connection = server.connect();
+        let began = std::time::Instant::now();
+        let shed = loop {
+            let reply = connection.post("/validate", &request);
+            if reply.status == 503 || began.elapsed() > Duration::from_secs(60) {
+                break reply;
+            }
+        };
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(shed.status, 503);
+        assert_eq!((shed.header("retry-after"), shed.header("connection")), (Some("1"), None), "{}", shed.text());
+        assert!(shed.text().contains("too many reviews"), "{}", shed.text());
+        until(|| (connection.post("/validate", &request).status == 200).then_some(()));
+    });
+}
+
+#[test]
+fn case_32_what_is_announced_and_never_sent_holds_nothing_of_the_budget() {
+    let server = server();
+    let stalled: Vec<Connection> = ["Content-Length: 33554432", "Transfer-Encoding: chunked"]
+        .iter()
+        .cycle()
+        .take(40)
+        .map(|length| {
+            let mut connection = server.connect();
+            let headers = format!("Content-Type: application/json\r\n{length}");
+            connection.send(head("/validate", &headers).as_bytes()).unwrap();
+            connection.send(b"1\r\n{\r\n").unwrap();
+            connection
+        })
+        .collect();
+    let held = until(|| Some(server.metric("ringfence_in_flight_bytes")).filter(|held| *held >= 40));
+    assert!(held < 4096, "{held} bytes are held where a few hundred came");
+    let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
+    assert_eq!(server.post("/validate", &request).response()["allowed"], true);
+    drop(stalled);
+}
+
+#[test]
+fn case_32_large_bodies_leave_a_part_of_the_budget_to_small_ones() {
+    let limits = json!({ "limits": { "bodyBytes": 1 << 20, "bytesInFlight": 8 << 20, "bodyTimeout": "1h" } });
+    let server = server_with(&limits, "");
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {}", 1 << 20);
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut connection = server.connect();
+        connection.send(head("/validate", &headers).as_bytes()).unwrap();
+        let _ = connection.send(&vec![b' '; (1 << 20) - 1]);
+        stalled.push(connection);
+    }
+    until(|| (server.metric("ringfence_shed_total{reason=\"bytes\"}") >= 1).then_some(()));
+    let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
+    assert_eq!(server.post("/validate", &request).response()["allowed"], true);
+}
+
+#[test]
+fn case_27_tls_1_0_and_1_1_are_refused_in_the_handshake() {
+    const ALERT: u8 = 21;
+    const HANDSHAKE: u8 = 22;
+    const PROTOCOL_VERSION: u8 = 70;
+    let server = server();
+    // What a ClientHello without supported_versions offers at most. That of 1.2 is answered.
+    for (version, refused) in [([3, 1], true), ([3, 2], true), ([3, 3], false)] {
+        let mut hello = version.to_vec();
+        hello.extend([7; 32]);
+        hello.push(0);
+        // TLS_RSA_WITH_AES_128_CBC_SHA, as every client of that time has it, and one that we have too.
+        hello.extend([0, 4, 0x00, 0x2f, 0xc0, 0x2b]);
+        hello.extend([1, 0]);
+        // signature_algorithms (ECDSA with SHA-256), supported_groups (x25519), ec_point_formats (uncompressed).
+        let extensions = [0, 13, 0, 4, 0, 2, 4, 3, 0, 10, 0, 4, 0, 2, 0, 29, 0, 11, 0, 2, 1, 0];
+        hello.extend([0, u8::try_from(extensions.len()).unwrap()]);
+        hello.extend(extensions);
+        let mut message = vec![1, 0, 0, u8::try_from(hello.len()).unwrap()];
+        message.append(&mut hello);
+        let mut record = vec![22, 3, 1, 0, u8::try_from(message.len()).unwrap()];
+        record.append(&mut message);
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(&record).unwrap();
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).unwrap();
+        if refused {
+            assert_eq!((answer[0], answer[6]), (ALERT, PROTOCOL_VERSION), "{version:?}: {answer:?}");
+        } else {
+            assert_eq!(answer[0], HANDSHAKE, "{version:?}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn case_30_a_head_that_never_ends_is_cut_before_it_fills_the_memory() {
+    let server = server();
+    let mut connection = server.connect();
+    let _ = connection.send(b"POST /validate HTTP/1.1\r\nHost: x\r\n");
+    // Fewer bytes than hyper would keep by itself.
+    let line = format!("X: {}\r\n", "x".repeat(1000));
+    for _ in 0..100 {
+        let _ = connection.send(line.as_bytes());
+    }
+    if let Some(reply) = connection.reply() {
+        assert_eq!(reply.status, 431);
+    }
+    assert!(connection.reply().is_none());
+    // A token of 16 KiB fits.
+    let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
+    let body = serde_json::to_vec(&request).unwrap();
+    let headers = format!(
+        "Content-Type: application/json\r\nAuthorization: Bearer {}\r\nContent-Length: {}",
+        "t".repeat(16 << 10),
+        body.len()
+    );
+    let mut connection = server.connect();
+    connection.send(head("/validate", &headers).as_bytes()).unwrap();
+    connection.send(&body).unwrap();
+    assert_eq!(connection.reply().unwrap().status, 200);
+}
+
+#[test]
+fn case_29_a_peer_that_never_reads_its_answers_is_cut() {
+    let server = server_with(&json!({ "limits": { "bodyTimeout": "1s" } }), "");
+    let mut deaf = server.connect();
+    deaf.tcp().set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let request = format!("{}{{}}", head("/validate", "Content-Type: application/json\r\nContent-Length: 2"));
+    let many = request.repeat(64);
+    // Until it takes no more, since nobody reads what it answers: then it is cut, whatever the idle timeout is.
+    until(|| deaf.send(many.as_bytes()).is_err().then_some(()));
+    assert!(server.metric("ringfence_http_refusals_total{code=\"400\"}") > 64);
+    until(|| (server.metric("ringfence_connections") == 0).then_some(()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn case_29_the_kernel_probes_a_silent_peer() {
+    let server = server();
+    let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
+    let mut connection = server.connect();
+    assert_eq!(connection.post("/validate", &request).status, 200);
+    // proc(5), /proc/net/tcp: local and remote address in hexadecimal, and among the fields which timer runs (2 is that of
+    // keepalive) and for how long, in hundredths of a second.
+    let client = connection.tcp().local_addr().unwrap().port();
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!("0100007F:{client:04X}");
+    let socket = sockets.lines().find(|line| line.split_whitespace().nth(2) == Some(&remote)).unwrap();
+    let (kind, when) = socket.split_whitespace().nth(5).unwrap().split_once(':').unwrap();
+    assert_eq!(kind, "02", "{socket}");
+    assert!(u64::from_str_radix(when, 16).unwrap() <= 4500, "{socket}");
 }
 
 #[test]
@@ -142,4 +295,73 @@ fn case_30_a_connection_too_many_is_dropped_and_the_established_one_still_served
         next.reply()
     });
     assert_eq!(reply.status, 404, "the place is given back");
+}
+
+/// An API server that says who asks, and answers nothing else; it tells when it was asked for the namespace team-a, and
+/// when whoever asked has gone.
+fn deaf_api_server() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<&'static str>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, events) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                let count = stream.read(&mut buffer).unwrap_or(0);
+                let request = String::from_utf8_lossy(&buffer[..count]).into_owned();
+                if request.contains("/selfsubjectreviews") {
+                    let body = json!({
+                        "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview",
+                        "status": { "userInfo": { "username": "controller" } },
+                    });
+                    let body = body.to_string();
+                    let head = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nConnection: close";
+                    let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    return;
+                }
+                let concerned = request.starts_with("GET /api/v1/namespaces/team-a");
+                if concerned {
+                    let _ = sender.send("asked");
+                }
+                while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+                if concerned {
+                    let _ = sender.send("gone");
+                }
+            });
+        }
+    });
+    (address, events)
+}
+
+#[test]
+fn case_33_what_a_client_that_is_gone_had_asked_for_is_not_pursued() {
+    let (api, events) = deaf_api_server();
+    let config = kube::Config::new(format!("http://{api}").parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let entered = runtime.enter();
+    let cluster = ringfence::cluster::Cluster::live(ringfence_core::config::Config::default(), &config).unwrap();
+    drop(entered);
+    let cluster = Arc::new(cluster);
+    runtime.spawn(ringfence::cluster::live::watch::run(cluster.clone()));
+    until(|| cluster.controller().map(drop));
+    // Nothing is synced: the decision hangs on asking the API server, which does not answer.
+    let server = unsynced_server(cluster);
+    let request = review(&json!({
+        "name": "mine", "namespace": "team-a", "resource": networkpolicies(),
+        "object": { "metadata": { "name": "mine" }, "spec": { "podSelector": {} } },
+    }));
+    let body = serde_json::to_vec(&request).unwrap();
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+    let mut client = server.connect();
+    client.send(head("/validate", &headers).as_bytes()).unwrap();
+    client.send(&body).unwrap();
+    assert_eq!(events.recv_timeout(Duration::from_secs(60)), Ok("asked"));
+    drop(client);
+    assert_eq!(events.recv_timeout(Duration::from_secs(60)), Ok("gone"));
+    until(|| (server.metric("ringfence_connections") == 0).then_some(()));
+    // Had it been pursued to its end, there would be an answer: a 503 that nobody reads.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(server.metric("ringfence_http_refusals_total{code=\"503\"}"), 0);
+    runtime.shutdown_background();
 }

@@ -72,6 +72,23 @@ fn serve(cluster: Arc<Cluster>) -> Server {
     Server { address: running.address(), app, ca: pair.ca, runtime: Some(runtime) }
 }
 
+/// The value of a metric that counts, in the text of all; 0 where it was never recorded.
+pub(crate) fn value_of(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().unwrap())
+}
+
+/// Tries until there is a result, for at most a minute.
+pub(crate) fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..600 {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("it did not happen")
+}
+
 /// A connection to a server of another process.
 pub(crate) fn connect_to(address: SocketAddr, ca: &str) -> Connection {
     connect_with(address, client_config(ca, &[b"http/1.1"]))
@@ -146,6 +163,11 @@ impl Reply {
 }
 
 impl Server {
+    /// One that a test has started in a runtime of its own.
+    pub(crate) fn elsewhere(address: SocketAddr, app: Arc<App>, ca: String) -> Self {
+        Self { address, app, ca, runtime: None }
+    }
+
     pub(crate) fn connect(&self) -> Connection {
         connect_to(self.address, &self.ca)
     }
@@ -170,9 +192,19 @@ impl Server {
     pub(crate) fn metrics(&self) -> String {
         self.app.metrics_text().unwrap()
     }
+
+    /// The value of a metric, named with its labels; 0 where it was never recorded.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        value_of(&self.metrics(), name)
+    }
 }
 
 impl Connection {
+    /// The TCP connection under it.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.stream.sock
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()

@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
 use tokio_rustls::TlsConnector;
 
 use crate::harness::*;
@@ -18,15 +18,20 @@ fn each_of_1000_concurrent_reviews_gets_its_own_uid_and_verdict_back() {
     let server = server_with(&json!({ "limits": { "concurrentReviews": REVIEWS, "handshakeTimeout": "60s" } }), "");
     let connector = TlsConnector::from(Arc::new(client_config(&server.ca, &[b"http/1.1"])));
     let barrier = Arc::new(Barrier::new(REVIEWS));
+    // More handshakes at one time than it can carry would be shed.
+    let handshakes = Arc::new(Semaphore::new(2));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let tasks: Vec<_> = (0..REVIEWS)
             .map(|number| {
-                let (connector, barrier, address) = (connector.clone(), barrier.clone(), server.address);
+                let (connector, barrier, handshakes) = (connector.clone(), barrier.clone(), handshakes.clone());
+                let address = server.address;
                 tokio::spawn(async move {
+                    let handshake = handshakes.acquire().await.unwrap();
                     let tcp = TcpStream::connect(address).await.unwrap();
                     let name = ServerName::try_from(SERVER_NAME).unwrap();
                     let mut stream = connector.connect(name, tcp).await.unwrap();
+                    drop(handshake);
                     let body = serde_json::to_vec(&request(number)).unwrap();
                     let head = head(
                         "/validate",

@@ -9,11 +9,17 @@
 
 mod cases;
 mod certificates;
+mod clock;
 mod connections;
 mod contract;
 mod embedded;
+mod faults;
 mod harness;
 mod load;
+mod open_loop;
+mod overload;
 mod patches;
 mod process;
+mod run;
 mod story;
+mod throttle;

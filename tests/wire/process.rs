@@ -1,105 +1,12 @@
 //! The process itself: what it logs, that it drains, and what its admin port says.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::*;
-
-const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n";
-
-pub(crate) struct Process {
-    child: Guard,
-    pub(crate) address: SocketAddr,
-    admin: SocketAddr,
-    pub(crate) ca: String,
-    logs: mpsc::Receiver<String>,
-}
-
-/// Ends with the test, also where that fails.
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn follow(stderr: ChildStderr) -> mpsc::Receiver<String> {
-    let (sender, logs) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    logs
-}
-
-fn serve(directory: &Path, config: &str) -> Process {
-    serve_with(directory, config, &[])
-}
-
-/// Starts a process in a directory, with further flags, and returns when it serves.
-pub(crate) fn serve_with(directory: &Path, config: &str, flags: &[&str]) -> Process {
-    std::fs::write(directory.join("ns.yaml"), NAMESPACE).unwrap();
-    std::fs::write(directory.join("config.yaml"), config).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
-        .current_dir(directory)
-        .args(["serve", "--manifests", "ns.yaml", "--config", "config.yaml"])
-        .args(["--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
-        .args(flags)
-        .env("RUST_LOG", "debug")
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = Guard(child.unwrap());
-    let logs = follow(child.0.stderr.take().unwrap());
-    loop {
-        let line = logs.recv_timeout(Duration::from_secs(30)).expect("it says that it serves");
-        let event: Value = serde_json::from_str(&line).unwrap();
-        if event["fields"]["message"] == "serving" {
-            let address = |key: &str| event["fields"][key].as_str().unwrap().parse().unwrap();
-            let (address, admin) = (address("address"), address("admin"));
-            let ca = std::fs::read_to_string(directory.join("certs/ca.crt")).unwrap();
-            return Process { child, address, admin, ca, logs };
-        }
-    }
-}
-
-impl Process {
-    pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.admin).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
-    }
-
-    /// The exit code, once it has ended by itself; it has a minute for that.
-    fn end(&mut self) -> Option<i32> {
-        for _ in 0..600 {
-            if let Some(status) = self.child.0.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("it does not end")
-    }
-
-    fn signal(&self, name: &str) {
-        let killed = Command::new("kill").args([name, &self.child.0.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-    }
-}
+use crate::run::serve;
 
 #[test]
 fn case_22_foreign_text_can_forge_no_log_line_and_objects_are_never_logged() {
@@ -208,6 +115,17 @@ fn the_admin_port_has_health_and_metrics_and_nothing_else() {
     assert!(metrics.contains("reason=\"BaselineMissing\"} 1"), "{metrics}");
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
     assert_eq!(process.get("/validate").0, 404);
+}
+
+#[test]
+fn connections_that_idle_on_the_admin_port_keep_no_probe_out_for_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = serve(directory.path(), "{}");
+    let idle: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(process.admin).unwrap()).collect();
+    assert!(process.descriptors() < 256 + 64, "{}", process.descriptors());
+    assert_eq!(idle.len(), 300);
+    // Places come free before a kubelet, which asks every 10 s, has failed twice.
+    until(|| process.probe("/livez").is_ok_and(|(status, _)| status == 200).then_some(()));
 }
 
 #[test]

@@ -18,6 +18,9 @@ crate::object::from_map_only!(Envelope<'a>, Request<'a>, GroupVersionResource<'a
 /// judged here comes near this. What is read of an object has `serde_json`'s own limit of 128 besides.
 const DEPTH: usize = 1024;
 
+/// How long a uid may be, in bytes. The API server's have 36.
+const UID: usize = 128;
+
 /// Why bytes are no review. Each is a 400: an error of the call, so that the failurePolicy decides.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
@@ -39,6 +42,9 @@ pub enum ReviewError {
     /// No uid.
     #[error("the request has no uid")]
     NoUid,
+    /// A uid that is none: it stands in the answer, which is small otherwise.
+    #[error("the request's uid has {0} bytes; at most {UID} are accepted")]
+    LongUid(usize),
 }
 
 #[derive(Deserialize)]
@@ -175,6 +181,9 @@ impl<'a> Request<'a> {
         let request = envelope.request.ok_or(ReviewError::NoRequest)?;
         if request.uid.is_empty() {
             return Err(ReviewError::NoUid);
+        }
+        if request.uid.len() > UID {
+            return Err(ReviewError::LongUid(request.uid.len()));
         }
         Ok(request)
     }

@@ -57,17 +57,17 @@ pub enum Treatment {
 pub struct Limits {
     /// The largest body of a request.
     pub body_bytes: u64,
-    /// The bytes of all bodies that are held at one time.
+    /// The bytes of all bodies that are held at one time, counted as they come. Large bodies leave an eighth to small ones.
     pub bytes_in_flight: u64,
     /// How many reviews are worked on at one time; more get 503 with Retry-After.
     pub concurrent_reviews: usize,
-    /// How many connections are held at one time; more wait to be accepted.
+    /// How many connections are held at one time; more are closed.
     pub connections: usize,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// How long after the handshake the first request's headers may take.
     pub first_request_timeout: Duration,
-    /// How long a body may take.
+    /// How long a body may take, and how long a peer may take to read an answer.
     pub body_timeout: Duration,
     /// How long a connection may idle. The API server keeps its own for 90 s: below that, it would see resets.
     pub idle_timeout: Duration,

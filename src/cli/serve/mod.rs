@@ -200,3 +200,26 @@ async fn until_asked_to_stop(
     }
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::dev;
+    use crate::certs::serving::Serving;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn case_53_a_panic_in_a_background_task_ends_the_process_with_an_error() {
+        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let app = Arc::new(App::new(Arc::new(Cluster::embedded(Config::default()))));
+        let admin = server::start_admin(app.clone(), listener()).unwrap();
+        let stop = shutdown::Requests::listen().unwrap();
+        let serving = Serving::new(dev::issue().unwrap(), None, app.metrics().clone()).unwrap();
+        let running = server::start(app.clone(), listener(), serving.tls()).unwrap();
+        let servers = Servers { app, admin, admin_address: running.address(), stop };
+        let panics = tokio::spawn(async { panic!("as a bug would") });
+        let goes_on = tokio::spawn(std::future::pending());
+        let tasks = vec![("the controller", goes_on), ("the watches", panics)];
+        let error = until_asked_to_stop(servers, running, tasks, async {}).await.unwrap_err();
+        assert!(error.to_string().starts_with("the watches ended: "), "{error}");
+    }
+}
