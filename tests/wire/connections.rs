@@ -211,18 +211,14 @@ fn case_27_tls_1_0_and_1_1_are_refused_in_the_handshake() {
 
 #[test]
 fn case_30_a_head_that_never_ends_is_cut_before_it_fills_the_memory() {
-    let server = server();
+    let server = server_with(&json!({ "limits": { "firstRequestTimeout": "1h" } }), "");
     let mut connection = server.connect();
-    let _ = connection.send(b"POST /validate HTTP/1.1\r\nHost: x\r\n");
+    let _ = connection.send(b"POST /validate HTTP/1.1\r\nHost: x\r\nX: ");
     // Fewer bytes than hyper would keep by itself.
-    let line = format!("X: {}\r\n", "x".repeat(1000));
     for _ in 0..100 {
-        let _ = connection.send(line.as_bytes());
+        let _ = connection.send(&[b'x'; 1000]);
     }
-    if let Some(reply) = connection.reply() {
-        assert_eq!(reply.status, 431);
-    }
-    assert!(connection.reply().is_none());
+    until(|| (server.metric("ringfence_connections") == 0).then_some(()));
     // A token of 16 KiB fits.
     let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
     let body = serde_json::to_vec(&request).unwrap();
