@@ -57,7 +57,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Further flags of `serve`.
 fn with(flags: &[&str]) -> impl FnOnce(&mut Command) {
-    |command| {
+    move |command| {
         command.args(flags);
     }
 }
