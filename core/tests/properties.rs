@@ -7,127 +7,16 @@
 mod support;
 
 use proptest::prelude::*;
+use ringfence_core::policy::Direction;
 use ringfence_core::policy::coverage::{self, Coverage};
-use ringfence_core::policy::holes::{self, Kind};
-use ringfence_core::policy::parse::{Source, network_policy};
-use ringfence_core::policy::ports::Ports;
+use ringfence_core::policy::holes::Kind;
 use ringfence_core::policy::verdict::judge;
-use ringfence_core::policy::{Direction, NetworkPolicy};
 use serde_json::{Value, json};
+use support::agreement::{
+    NAMESPACE, check_added, check_coverage, check_holes, check_lost, check_opened, check_order, parsed, refs,
+};
 use support::generate::{policies, policy};
-use support::naive::{self, Holes, Naive};
-
-const NAMESPACE: &str = "team-a";
-
-fn parsed(written: &[Value]) -> Vec<NetworkPolicy> {
-    written.iter().map(|policy| network_policy(policy, Source::File).unwrap()).collect()
-}
-
-fn refs(policies: &[NetworkPolicy]) -> Vec<&NetworkPolicy> {
-    policies.iter().collect()
-}
-
-fn rank(coverage: &Coverage) -> u8 {
-    match coverage {
-        Coverage::Absent => 0,
-        Coverage::Partial(_) => 1,
-        Coverage::Complete => 2,
-    }
-}
-
-fn holes_of(policies: &[NetworkPolicy], naive: &Naive<'_>, direction: Direction) -> Holes {
-    let (found, capped) = holes::holes(&refs(policies), NAMESPACE, direction);
-    assert!(!capped);
-    naive::seen(&found, naive)
-}
-
-/// Whether a hole of `fewer` is still there in `more`, or swallowed by a wider one. `true` is starred.
-fn is_kept(fewer: &Holes, more: &Holes, naive: &Naive<'_>) -> Result<(), String> {
-    let has = |kind: Kind, some: bool| more.kinds.get(&kind).is_some_and(|found| *found <= some);
-    for (&kind, &some) in fewer.kinds.iter().filter(|(kind, _)| **kind != Kind::Ports) {
-        if !has(kind, some) && !has(Kind::All, some) {
-            return Err(format!("{kind}, starred {some}, vanished"));
-        }
-    }
-    let wide = [Kind::All, Kind::Cluster, Kind::W4, Kind::W6];
-    for (point, &some) in &fewer.ports {
-        let at_least = |found: &bool| *found <= some;
-        let kept = match point {
-            Ports::Named(named, _) if !more.ports.contains_key(point) => {
-                let mut numbers =
-                    naive.points()[..naive.numbers()].iter().filter(|p| naive::includes(&Ports::every(*named), p));
-                numbers.all(|number| more.ports.get(number).is_some_and(at_least))
-            }
-            _ => more.ports.get(point).is_some_and(at_least),
-        };
-        // What every pod had on a port, one of several wide peers, may now be one wide peer for some pods and another
-        // for the others, on all ports.
-        let swallowed = wide.into_iter().any(|kind| has(kind, some))
-            || wide.into_iter().filter(|kind| more.kinds.contains_key(kind)).count() > 1;
-        if !kept && !swallowed {
-            return Err(format!("PORTS {point}, starred {some}, vanished"));
-        }
-    }
-    Ok(())
-}
-
-/// What the coverage must be, by trying every pod.
-fn coverage_by_trying(written: &[Value], direction: Direction) -> u8 {
-    let isolated =
-        naive::pods().iter().map(|pod| written.iter().any(|p| naive::isolates(p, direction, pod))).collect::<Vec<_>>();
-    if isolated.iter().all(|isolated| *isolated) { 2 } else { u8::from(isolated.contains(&true)) }
-}
-
-fn check_coverage(written: &[Value]) {
-    let policies = parsed(written);
-    for direction in Direction::BOTH {
-        let (coverage, capped) = coverage::coverage(&refs(&policies), direction);
-        assert!(!capped);
-        assert_eq!(rank(&coverage), coverage_by_trying(written, direction), "{direction} {coverage:?}");
-        if let Coverage::Partial(witness) = coverage {
-            let witness = witness.unwrap();
-            assert!(!written.iter().any(|p| naive::isolates(p, direction, &witness)), "{direction} {witness:?}");
-        }
-    }
-}
-
-fn check_holes(written: &[Value]) {
-    check_opened(&[], written);
-}
-
-fn check_opened(before: &[Value], after: &[Value]) {
-    let (of_before, of_after) = (parsed(before), parsed(after));
-    for direction in Direction::BOTH {
-        let (found, capped) = holes::opened(&refs(&of_before), &refs(&of_after), NAMESPACE, direction);
-        assert!(!capped);
-        let mut naive_after = Naive::new(after, before, direction);
-        let expected = naive::opened(before, after, direction);
-        assert_eq!(naive::seen(&found, &naive_after), expected, "{direction} {found:?}");
-        for hole in &found {
-            assert_eq!(hole.some, hole.witness.is_some(), "{hole:?}");
-            assert!(!hole.policies.is_empty(), "{hole:?}");
-            if let Some(witness) = &hole.witness {
-                assert!(naive::pod_has(&mut naive_after, witness, hole), "{direction} {hole:?}");
-                let mut naive_before = Naive::new(before, after, direction);
-                assert!(before.is_empty() || hole.kind == Kind::Ports || !naive_before.has(witness).kind(hole.kind));
-            }
-        }
-    }
-}
-
-fn check_lost(before: &[Value], after: &[Value]) {
-    let (of_before, of_after) = (parsed(before), parsed(after));
-    for direction in Direction::BOTH {
-        let is_lost = |pod: &naive::Labels| {
-            let isolated = |written: &[Value]| written.iter().any(|p| naive::isolates(p, direction, pod));
-            isolated(before) && !isolated(after)
-        };
-        match coverage::lost(&refs(&of_before), &refs(&of_after), direction) {
-            None => assert!(!naive::pods().iter().any(is_lost), "{direction}"),
-            Some(witness) => assert!(is_lost(&witness.unwrap()), "{direction}"),
-        }
-    }
-}
+use support::naive;
 
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
@@ -138,43 +27,14 @@ proptest! {
 
     #[test]
     fn adding_a_policy_never_lessens_coverage_and_never_closes_a_hole(written in policies(), added in policy()) {
-        let more: Vec<Value> = written.iter().cloned().chain([added]).collect();
-        let all = parsed(&more);
-        let few = &all[..written.len()];
-        for direction in Direction::BOTH {
-            let naive = Naive::new(&more, &[], direction);
-            is_kept(&holes_of(few, &naive, direction), &holes_of(&all, &naive, direction), &naive)
-                .map_err(TestCaseError::fail)?;
-            let coverage = |policies: &[NetworkPolicy]| rank(&coverage::coverage(&refs(policies), direction).0);
-            prop_assert!(coverage(few) <= coverage(&all));
-            prop_assert_eq!(coverage::lost(&refs(few), &refs(&all), direction), None);
-            prop_assert_eq!(holes::opened(&refs(&all), &refs(few), NAMESPACE, direction), (Vec::new(), false));
-        }
+        check_added(&written, &added);
     }
 
     #[test]
     fn the_order_of_policies_and_a_policy_given_twice_change_nothing(
         written in policies(), turn in 0..5usize, twice in 0..5usize
     ) {
-        let mut other = written.clone();
-        if !other.is_empty() {
-            let again = other[twice % written.len()].clone();
-            other.rotate_left(turn % written.len());
-            other.reverse();
-            other.push(again);
-        }
-        let (policies, others) = (parsed(&written), parsed(&other));
-        let by_reference: Vec<&NetworkPolicy> = policies.iter().rev().chain(&policies).collect();
-        for direction in Direction::BOTH {
-            let naive = Naive::new(&written, &[], direction);
-            let expected = holes_of(&policies, &naive, direction);
-            prop_assert_eq!(&holes_of(&others, &naive, direction), &expected);
-            let (found, _) = holes::holes(&by_reference, NAMESPACE, direction);
-            prop_assert_eq!(&naive::seen(&found, &naive), &expected);
-            let verdict = rank(&judge(&refs(&policies), NAMESPACE).side(direction).coverage);
-            prop_assert_eq!(rank(&coverage::coverage(&refs(&others), direction).0), verdict);
-            prop_assert_eq!(rank(&coverage::coverage(&by_reference, direction).0), verdict);
-        }
+        check_order(&written, turn, twice);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What the property tests share.
 
+pub(crate) mod agreement;
 pub(crate) mod generate;
 pub(crate) mod naive;
