@@ -273,6 +273,8 @@ fn a_port_means(#[case] written: Value, #[case] expected: Ports) {
 #[case::host_bits_of_ipv6("2001:db8::1/32", "2001:db8::/32")]
 #[case::leading_zeros("010.000.0.0/8", "10.0.0.0/8")]
 #[case::a_leading_zero_of_the_length("10.0.0.0/08", "10.0.0.0/8")]
+#[case::many_leading_zeros("0010.0000.0.00/00008", "10.0.0.0/8")]
+#[case::leading_zeros_of_a_group("00001:00::00000/16", "1::/16")]
 #[case::mapped("::ffff:10.0.0.0/104", "10.0.0.0/8")]
 #[case::mapped_in_hexadecimal("::ffff:a00:0/104", "10.0.0.0/8")]
 #[case::all_mapped("::ffff:0:0/96", "0.0.0.0/0")]

@@ -2,7 +2,7 @@
 //!
 //! Source: `k8s.io/kubernetes/pkg/apis/networking/v1/defaults.go` and `pkg/apis/networking/validation`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -167,19 +167,20 @@ fn cidr(text: &str, path: &str, errors: &mut Errors) -> Option<IpNet> {
     Some(net)
 }
 
-/// The block that a CIDR means, masked, and whether a current API server accepts it as it is written.
+/// The block that a CIDR means, masked, and whether a current API server accepts it as it is written. What older ones
+/// accepted is `ParseCIDRSloppy` of `k8s.io/utils/net`.
 fn lenient_cidr(text: &str) -> Option<(IpNet, bool)> {
     let (address, length) = text.split_once('/')?;
-    if length.is_empty() || length.len() > 4 || !length.bytes().all(|b| b.is_ascii_digit()) {
+    if !length.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let prefix: u8 = length.parse().ok()?;
     let mut canonical = length.len() == 1 || !length.starts_with('0');
-    let address = if let Ok(address) = address.parse::<IpAddr>() {
+    let address: IpAddr = if let Ok(address) = address.parse() {
         address
     } else {
         canonical = false;
-        leading_zeros(address)?
+        without_leading_zeros(address).parse().ok()?
     };
     let mapped = match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped(),
@@ -195,23 +196,14 @@ fn lenient_cidr(text: &str) -> Option<(IpNet, bool)> {
     Some((masked, canonical && masked.addr() == net.addr()))
 }
 
-/// An IPv4 address whose decimal parts have leading zeros, read as older API servers read it. Four-part tails of IPv6
-/// addresses are read the same way.
-fn leading_zeros(text: &str) -> Option<IpAddr> {
-    let v4 = |text: &str| -> Option<Ipv4Addr> {
-        let parts: Vec<u8> = text
-            .split('.')
-            .map(|part| if part.bytes().all(|b| b.is_ascii_digit()) { part.trim_start_matches('0') } else { "x" })
-            .map(|part| if part.is_empty() { Ok(0) } else { part.parse::<u8>() })
-            .collect::<Result<_, _>>()
-            .ok()?;
-        let octets: [u8; 4] = parts.try_into().ok()?;
-        if text.split('.').any(str::is_empty) { None } else { Some(Ipv4Addr::from(octets)) }
-    };
-    match text.rsplit_once(':') {
-        None => v4(text).map(IpAddr::V4),
-        Some((head, tail)) => format!("{head}:{}", v4(tail)?).parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-    }
+/// An address without the zeros that its parts begin with, which older API servers read past, however many they were.
+fn without_leading_zeros(address: &str) -> String {
+    let parts = address.split_inclusive(['.', ':']).map(|part| {
+        let rest = part.trim_start_matches('0');
+        let only_zeros = rest.len() < part.len() && !rest.starts_with(|c: char| c.is_ascii_hexdigit());
+        if only_zeros { &part[part.len() - rest.len() - 1..] } else { rest }
+    });
+    parts.collect()
 }
 
 fn port(written: wire::Port, path: &str, errors: &mut Errors) -> Option<Ports> {
