@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use ringfence_core::admission::warnings::cut;
 
 /// An answer that is no decision.
 #[derive(Debug)]
@@ -13,11 +14,12 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), close: false }
+    /// What is wrong is often said with words of the request: they forge no line, and are not sent back by the megabyte.
+    fn new(status: StatusCode, message: impl AsRef<str>) -> Self {
+        Self { status, message: cut(message.as_ref()), close: false }
     }
 
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(super) fn bad_request(message: impl AsRef<str>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
@@ -37,7 +39,7 @@ impl Refusal {
         Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, message) }
     }
 
-    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+    pub(super) fn unsupported(message: impl AsRef<str>) -> Self {
         Self { close: true, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message) }
     }
 
@@ -55,11 +57,11 @@ impl Refusal {
         Self { close: true, ..self }
     }
 
-    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+    pub(super) fn unavailable(message: impl AsRef<str>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    pub(super) fn internal(message: impl Into<String>) -> Self {
+    pub(super) fn internal(message: impl AsRef<str>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 

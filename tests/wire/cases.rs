@@ -257,6 +257,27 @@ fn case_12_invalid_utf_8_is_a_400_even_where_nobody_reads() {
 }
 
 #[test]
+fn what_is_said_of_a_malformed_review_is_one_line_of_bearable_length_whatever_stands_in_it() {
+    let server = server();
+    let malformed = [
+        ("/request/operation", "x\ny\u{1b}[31m\u{2028}z".to_owned()),
+        ("/request/operation", "x".repeat(1 << 20)),
+        ("/apiVersion", "\"".repeat(1 << 20)),
+        ("/request/resource/version", "v\u{85}9".to_owned()),
+    ];
+    for (field, value) in malformed {
+        let mut body = review(&namespace_request("team-a"));
+        *body.pointer_mut(field).unwrap() = json!(value);
+        let reply = server.post("/validate", &body);
+        assert_eq!(reply.status, 400, "{field}");
+        let text = reply.text();
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.contains(|c: char| c.is_control() || c == '\u{2028}'), "{line:?}");
+        assert!(line.len() < 5000, "{} bytes", line.len());
+    }
+}
+
+#[test]
 fn case_13_100_000_labels_are_handled() {
     let server = server();
     for prefix in ["example.com/", "ringfence.dev/"] {
