@@ -1,0 +1,5 @@
+//! See `src/review.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringfence_fuzz::review::run(data));

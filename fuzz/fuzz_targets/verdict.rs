@@ -1,0 +1,5 @@
+//! See `src/verdict.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringfence_fuzz::verdict::run(data));
