@@ -41,9 +41,29 @@ impl<'b> Deployment<'b> {
 
     /// Starts one more, and puts it behind the Service once it is ready.
     fn next(&mut self) -> Ringfence {
+        let mut next = self.next_aside();
+        next.wait_until_ready();
+        next
+    }
+
+    /// Starts one more, which the Service does not lead to.
+    fn next_aside(&mut self) -> Ringfence {
         self.started += 1;
-        let replica = Replica { config: self.config.clone(), ..Replica::named(&format!("pod-{}", self.started)) };
-        self.bed.start_ringfence(self.installation, &replica)
+        let (name, config) = (format!("pod-{}", self.started), self.config.clone());
+        self.bed.start_ringfence(self.installation, &Replica { config, wait: false, ..Replica::named(&name) })
+    }
+
+    /// Makes each call come on a connection of its own, as long as the drain of the configuration takes: those that the Service
+    /// leads to are asked to end, and so keep no connection. Another one leads.
+    fn keep_no_connection(&mut self) -> Ringfence {
+        let leader = self.next_aside();
+        for replica in &mut self.replicas {
+            replica.process.signal("TERM");
+        }
+        eventually("it leads", MINUTE, || {
+            leader.counters().is_some_and(|counters| counters.sum("ringfence_leader", &[]) > 0.0)
+        });
+        leader
     }
 
     /// Replaces both, one after the other: a new one serves before an old one goes (maxUnavailable 0, maxSurge 1), and the
@@ -95,22 +115,20 @@ fn rollouts(rate: u32, times: usize, config: &str) -> String {
 }
 
 /// Waits until the certificate that is served has been replaced so often, and only the last one's CA is trusted.
-fn rotations(rate: u32, times: usize, config: &str) -> String {
-    under_load(rate, config, |deployment| {
-        let look = || {
-            std::thread::sleep(Duration::from_millis(500));
-            stored(deployment.bed).expect("the Secret is there")
-        };
-        let mut served = look().serving.certificate;
-        for _ in 0..times {
-            eventually("another certificate is served", MINUTE * 2, || look().serving.certificate != served);
-            eventually("the CA of before is dropped", MINUTE, || {
-                let now = look();
-                served = now.serving.certificate;
-                now.next.is_none() && now.retired.is_empty()
-            });
-        }
-    })
+fn rotate(deployment: &Deployment<'_>, times: usize) {
+    let look = || {
+        std::thread::sleep(Duration::from_millis(500));
+        stored(deployment.bed).expect("the Secret is there")
+    };
+    let mut served = look().serving.certificate;
+    for _ in 0..times {
+        eventually("another certificate is served", MINUTE * 2, || look().serving.certificate != served);
+        eventually("the CA of before is dropped", MINUTE, || {
+            let now = look();
+            served = now.serving.certificate;
+            now.next.is_none() && now.retired.is_empty()
+        });
+    }
 }
 
 fn case_48_rollouts_under_load_fail_no_call() {
@@ -122,9 +140,14 @@ fn case_48_twenty_rollouts_at_500_requests_a_second_fail_no_call() {
 }
 
 fn cases_35_and_36_rotations_of_certificates_under_load_fail_no_call() {
-    rotations(50, 3, "certificates: { validity: 24s, overlap: 2s }");
+    let config = "certificates: { validity: 24s, overlap: 2s }\nlimits: { drain: 1h }";
+    under_load(50, config, |deployment| {
+        let _leader = deployment.keep_no_connection();
+        rotate(deployment, 3);
+    });
 }
 
 fn cases_35_and_36_twenty_rotations_at_500_requests_a_second_fail_no_call() {
-    println!("20 rotations: {}", rotations(500, 20, "certificates: { validity: 36s, overlap: 3s }"));
+    let config = "certificates: { validity: 36s, overlap: 3s }";
+    println!("20 rotations: {}", under_load(500, config, |deployment| rotate(deployment, 20)));
 }
