@@ -54,7 +54,7 @@ impl App {
         let gate = Gate::new(limits, metrics.clone());
         let places = Places::new(descriptors::for_connections(limits.connections));
         let (listening, draining) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { cluster, metrics, gate, places, listening, draining }
+        Self { cluster, metrics, gate, listening, places, draining }
     }
 
     /// The cluster.
