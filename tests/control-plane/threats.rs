@@ -94,6 +94,12 @@ fn a_stolen_token_of_ringfence_reads_no_secret_starts_no_workload_and_grants_not
         assert!(!may(verb, configurations, "validatingwebhookconfigurations", "", other));
         assert!(!may(verb, configurations, "mutatingwebhookconfigurations", "", other));
     }
+    for resource in ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"] {
+        assert!(!may("patch", configurations, resource, "", other));
+    }
+    // Its own certificates are all that it needs of Secrets. What it makes there it can't read, but under that name.
+    let create = |namespace: &str| may("create", "", "secrets", namespace, "");
+    assert!(create("ringfence-system") && !create("default") && !create("kube-system"));
     assert!(!may("create", roles, "clusterrolebindings", "", "") && !may("impersonate", "", "users", "", "admin"));
 }
 

@@ -31,7 +31,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- $injected := or (index .Values.webhook.annotations "cert-manager.io/inject-ca-from") (index .Values.webhook.annotations "cert-manager.io/inject-ca-from-secret") -}}
 {{- if and (eq .Values.tls.mode "self-managed") (or .Values.webhook.caBundle $injected) -}}
-{{- fail "tls.mode is self-managed, and webhook.caBundle or an annotation cert-manager.io/inject-ca-from is set: Ringfence then writes the CA bundle itself, and each would overwrite the other's; leave it out, or set tls.mode=files" -}}
+{{- fail "tls.mode is self-managed, and webhook.caBundle or an annotation cert-manager.io/inject-ca-from is set: Ringfence then writes the CA bundle itself, and each would overwrite the other's; set tls.mode=files to keep yours, or leave it out (see Changing tls.mode in the chart's README first)" -}}
 {{- end -}}
 {{- if and .Values.tls.clientCA (not (contains "-----BEGIN CERTIFICATE-----" .Values.tls.clientCA)) -}}
 {{- fail "tls.clientCA is no PEM: put the text of the certificate there as it is (--set-file tls.clientCA=client-ca.crt)" -}}
