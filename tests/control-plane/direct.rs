@@ -79,8 +79,7 @@ pub(crate) fn ask_at(ca: &str, address: SocketAddr, request: &Value) -> Reply {
     }
 }
 
-/// Begins a review whose body has so many bytes, none of which are sent yet: until they come or the connection ends, it
-/// has its place among the reviews that a replica works on.
+/// Begins a review whose body has so many bytes, none of which are sent yet.
 pub(crate) fn begin(ca: &str, address: SocketAddr, length: usize) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {

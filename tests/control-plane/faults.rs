@@ -1,5 +1,6 @@
 //! Replicas that are killed, stalled, throttled or overloaded while writes go on: what that costs, and what it must not.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::direct::begin;
@@ -115,16 +116,21 @@ fn case_63_a_throttled_replica_lives_and_every_call_is_answered_in_time() {
     assert!(ringfence.process.is_running() && ringfence.is_ready());
 }
 
+/// All bytes of bodies that a replica may hold.
+const BUDGET: usize = 1 << 20;
+
 fn case_32_what_is_shed_with_retry_after_is_asked_again_by_the_api_server_and_nobody_notices() {
     let bed = Bed::start(&Options::default());
     let installation = bed.install(&[]);
-    let config = Some(configuration(&bed, &installation, "limits: { concurrentReviews: 1 }"));
+    let limits = format!("limits: {{ bodyBytes: {BUDGET}, bytesInFlight: {BUDGET}, bodyTimeout: 60s }}");
+    let config = Some(configuration(&bed, &installation, &limits));
     let ringfence = bed.start_ringfence(&installation, &Replica { config, ..Replica::default() });
     let shed = || ringfence.counters().unwrap().sum("ringfence_http_refusals_total", &[("code", "503")]);
     for round in 1..=3 {
-        // The one place is taken by somebody who does not go on.
-        let holder = begin(installation.ca.get().unwrap(), ringfence.address, 100);
-        eventually("the place is taken", MINUTE, || {
+        // All bytes that there may be are held by somebody who does not go on.
+        let mut holder = begin(installation.ca.get().unwrap(), ringfence.address, BUDGET);
+        holder.write_all(&vec![b' '; BUDGET - 1]).unwrap();
+        eventually("the budget is used", MINUTE, || {
             crate::direct::ask(&installation, &ringfence, &crate::direct::creation_of_a_namespace("enforce")).puts_off()
         });
         let before = shed();

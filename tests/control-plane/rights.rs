@@ -351,6 +351,10 @@ impl Stage<'_> {
             let leads = replica.counters().is_some_and(|counters| counters.sum("ringfence_leader", &[]) >= 1.0);
             leads && silence(replica) < 3.0
         });
+        // A pod that is still held would be lifted in another step, and a right be used there.
+        eventually("nothing is held", MINUTE, || {
+            replica.counters().is_some_and(|counters| counters.sum("ringfence_held_pods", &[]) == 0.0)
+        });
     }
 
     fn until_certificates(&self) {
