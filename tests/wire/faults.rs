@@ -192,6 +192,6 @@ fn cases_05_and_32_reviews_of_27_mib_at_one_time_stay_within_the_charts_memory_l
     assert!(statuses.iter().all(|status| [200, 503, 0].contains(status)), "{statuses:?}");
     let most = process.memory("VmHWM");
     println!("{} MiB before, {} MiB at most; {statuses:?}", before / MIB, most / MIB);
-    // The budget is 128 MiB, and the chart's limit is 512 MiB.
+    // The budget is 96 MiB, and the chart's limit is 512 MiB.
     assert!(most < 512 * MIB, "{} MiB", most / MIB);
 }

@@ -32,8 +32,8 @@ pub(super) fn limits() -> Limits {
     Limits {
         // The API server's limit of 3 MiB on a request, computed to its worst case in a review: two objects, escaped.
         body_bytes: 32 * MIB,
-        // Four of the largest, or thousands of ordinary ones.
-        bytes_in_flight: 128 * MIB,
+        // Three of the largest, or thousands of ordinary ones. Parsing takes some times as much, and the chart allows 512 MiB.
+        bytes_in_flight: 96 * MIB,
         concurrent_reviews: 256,
         connections: 4096,
         handshake_timeout: Duration::seconds(10),
