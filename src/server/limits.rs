@@ -13,9 +13,10 @@ use crate::metrics::{Metrics, Shed};
 /// that is over at once sheds anything, such as a CPU quota's, whose period is 100 ms.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What a handshake may wait. Longer than a call, because to close a connection is the worse answer: the API server does not
-/// try again, while a 503 tells it when to. The call that comes after it has then waited as long.
-pub(super) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
+/// What a handshake may wait: until the API server, which waits 5 s, has nearly given up. To close a connection is the worse
+/// answer: the API server does not try again, while a 503 tells it when to. The call that comes after it has then waited as
+/// long. (At 1 s, a burst of 40 namespaces with their pods on a busy machine had calls fail with EOF.)
+pub(super) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Bodies up to this size are small: they are read even where their call is shed, so that the connection lives on, and
 /// large ones leave them a part of the budget. Larger ones are parsed where they keep nothing else waiting.

@@ -166,7 +166,7 @@ mod tests {
         let done = Arc::new(AtomicUsize::new(0));
         let late = in_turn(handshake(done.clone()), &lanes);
         let free = async {
-            tokio::time::sleep(HANDSHAKE_PATIENCE * 2).await;
+            tokio::time::sleep(HANDSHAKE_PATIENCE + HANDSHAKE_PATIENCE / 8).await;
             drop(held);
         };
         assert!(tokio::join!(late, free).0.is_none());

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 /// How long the API server waits, as the chart registers it.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
 type Sender = SendRequest<Full<Bytes>>;
 
