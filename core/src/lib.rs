@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod config;
 pub mod index;
+pub mod inventory;
 pub mod object;
 pub mod plan;
 pub mod policy;

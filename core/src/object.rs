@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, MIRROR, PREFIX, RINGFENCE};
+use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, IGNORE, MANAGED_BY, MIRROR, PREFIX, RINGFENCE};
 
 /// Decodes `null` as the type's default, as Go does.
 ///
@@ -201,6 +201,18 @@ impl ObjectMeta<'_> {
         self.label(MANAGED_BY) == Some(RINGFENCE)
     }
 
+    /// The lints that its annotations switch off.
+    #[must_use]
+    pub fn suppressions(&self) -> Vec<Suppression> {
+        let annotations = self.annotations.iter().flat_map(Entries::own);
+        annotations
+            .filter_map(|(key, reason)| {
+                let lint = key.strip_prefix(IGNORE)?.to_owned();
+                Some(Suppression { lint, reason: reason.trim().to_owned() })
+            })
+            .collect()
+    }
+
     /// The exception that a policy claims, if it claims one.
     #[must_use]
     pub fn exception(&self) -> Option<Exception> {
@@ -213,6 +225,15 @@ impl ObjectMeta<'_> {
             until: until.unwrap_or_default().to_owned(),
         })
     }
+}
+
+/// An annotation that switches a lint off for the object that carries it ([`IGNORE`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppression {
+    /// The id of the lint, as written: there may be no such lint.
+    pub lint: String,
+    /// Why; empty where none is given, and then it does not count.
+    pub reason: String,
 }
 
 /// A claim to deviate, for a reason and until a date: of a policy (`exception-…`) or a namespace (`exempt-…`).

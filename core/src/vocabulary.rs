@@ -20,6 +20,9 @@ pub const EXEMPT_UNTIL: &str = "ringfence.dev/exempt-until";
 pub const EXCEPTION_REASON: &str = "ringfence.dev/exception-reason";
 /// Annotation on a NetworkPolicy: until when (RFC 3339).
 pub const EXCEPTION_UNTIL: &str = "ringfence.dev/exception-until";
+/// What the keys of annotations begin with that switch a lint off for the object that carries them; the lint's id
+/// follows, and the value says why.
+pub const IGNORE: &str = "ringfence.dev/ignore-";
 /// Annotation on a Namespace: what keeps the controller from making its baseline effective. Written by the controller.
 pub const CONFLICT: &str = "ringfence.dev/conflict";
 /// Label on a Pod that is held.

@@ -1,6 +1,6 @@
 //! `ringfence check`: judges manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,13 +8,14 @@ use anyhow::{Result, bail};
 use jiff::Timestamp;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, State};
-use ringfence_core::policy::{Direction, explain};
+use ringfence_core::inventory::Inventory;
+use ringfence_core::policy::{NetworkPolicy, lint};
 use ringfence_core::profile::Profile;
 
 use super::{ConfigArg, FAILED};
-use crate::cluster;
+use crate::inventory;
 use crate::manifests::{self, Object, Problem};
-use crate::report::{Finding, Judged, Report, json, text};
+use crate::report::{Judged, Placed, Report, json, text};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -48,9 +49,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         bail!("--profile {name:?}: no such profile; there are {}", config.profiles.names());
     }
     let manifests::Loaded { objects, mut problems } = manifests::load(&args.paths);
-    let mut index = Index::default();
-    problems.extend(cluster::fill(&mut index, &objects, &args.namespace));
-    let report = judge(&index, &objects, args, &config, &mut problems);
+    let (inventory, unreadable) = inventory::of(&objects, &args.namespace);
+    problems.extend(unreadable);
+    let report = judge(&inventory, &objects, args, &config, &mut problems);
     match args.output {
         Output::Text => print!("{}", text::render(&report)),
         Output::Json => println!("{}", json::render(&report)?),
@@ -68,39 +69,69 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-fn judge(index: &Index, objects: &[Object], args: &Args, config: &Config, problems: &mut Vec<Problem>) -> Report {
+fn judge(
+    inventory: &Inventory,
+    objects: &[Object],
+    args: &Args,
+    config: &Config,
+    problems: &mut Vec<Problem>,
+) -> Report {
     let now = Timestamp::now();
+    let mut index = Index::default();
+    inventory.fill(&mut index);
     // The object that made a namespace appear: the Namespace itself where it is there.
     let mut origins: BTreeMap<&str, &Object> = BTreeMap::new();
+    let mut places: HashMap<lint::Object, &Object> = HashMap::new();
     for object in objects {
-        if let Some(name) = object.namespace(&args.namespace) {
-            let place = origins.entry(name).or_insert(object);
-            if object.is("v1", "Namespace") {
-                *place = object;
-            }
+        let Some(name) = object.namespace(&args.namespace) else { continue };
+        let place = origins.entry(name).or_insert(object);
+        if object.is("v1", "Namespace") {
+            *place = object;
         }
+        let (kind, namespace, name) = (object.kind.clone(), name.to_owned(), object.name().to_owned());
+        places.entry(lint::Object { kind, namespace, name }).or_insert(object);
     }
+    let mut findings = Vec::new();
     let mut report = Report { namespaces: Vec::new(), findings: Vec::new() };
-    for (name, origin) in origins {
+    for (&name, origin) in &origins {
         let Some(namespace) = index.get(name) else { continue };
         let Some(profile) = profile(&namespace, origin, args, config, problems) else { continue };
         let state = namespace.state(config, profile, now);
         if !matches!(state, State::Exempt | State::Excluded) {
-            report.findings.extend(incomplete(&namespace, profile, origin));
+            let policies: Vec<&NetworkPolicy> = namespace.policies().collect();
+            findings.extend(lint::namespace(&lint::View {
+                namespace: name,
+                policies: &policies,
+                verdict: namespace.verdict(),
+                profile: Some(profile),
+                cluster: &inventory.cluster,
+            }));
+            for written in inventory.namespaces.get(name).iter().flat_map(|namespace| &namespace.policies) {
+                findings.extend(lint::policy(&written.policy, &written.notes, name, &inventory.cluster));
+            }
         }
         report.namespaces.push(Judged {
             name: name.to_owned(),
             state,
             profile: profile.name().to_owned(),
             verdict: namespace.verdict().clone(),
-            host_network: namespace
-                .pods
+            host_network: inventory
+                .namespaces
+                .get(name)
                 .iter()
-                .filter(|(_, pod)| pod.host_network && pod.running)
-                .map(|(name, _)| name.clone())
+                .flat_map(|namespace| &namespace.workloads)
+                .filter(|workload| workload.host_network)
+                .map(|workload| workload.name.clone())
                 .collect(),
         });
     }
+    findings.extend(lint::inventory(inventory));
+    report.findings.extend(findings.into_iter().map(|finding| {
+        let object = places.get(&finding.object).or_else(|| origins.get(finding.object.namespace.as_str()));
+        let file = object.map_or_else(|| "-".to_owned(), |object| object.file.to_string());
+        let at = object.map(|object| object.position_of(&finding.path)).unwrap_or_default();
+        Placed { finding, file, at }
+    }));
     report
 }
 
@@ -126,34 +157,4 @@ fn profile<'c>(
         });
     }
     namespace.profile(config)
-}
-
-fn incomplete(namespace: &Namespace, profile: &Profile, origin: &Object) -> Vec<Finding> {
-    Direction::BOTH
-        .into_iter()
-        .filter_map(|direction| {
-            let gap = explain::gap(direction, &namespace.verdict().side(direction).coverage)?;
-            let kind = match direction {
-                Direction::Ingress => "Ingress",
-                Direction::Egress => "Egress",
-            };
-            Some(Finding {
-                id: "baseline-incomplete",
-                severity: "error",
-                kind: "Namespace".to_owned(),
-                namespace: namespace.name().to_owned(),
-                name: namespace.name().to_owned(),
-                path: String::new(),
-                message: format!("{}: {gap}", namespace.name()),
-                fix: format!(
-                    "add a NetworkPolicy with podSelector: {{}} and policyTypes: [{kind}], or all of the baseline: ringfence \
-                     render --profile {} --namespace {}",
-                    profile.name(),
-                    namespace.name()
-                ),
-                file: origin.file.to_string(),
-                at: origin.node.at,
-            })
-        })
-        .collect()
 }

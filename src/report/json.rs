@@ -3,11 +3,12 @@
 use ringfence_core::index::State;
 use ringfence_core::policy::coverage::Coverage;
 use ringfence_core::policy::holes::{Hole, Kind};
+use ringfence_core::policy::lint::Severity;
 use ringfence_core::policy::selectors::Labels;
 use ringfence_core::policy::verdict::Side;
 use serde::Serialize;
 
-use super::{Finding, Judged, Report};
+use super::{Judged, Placed, Report};
 
 const VERSION: u32 = 1;
 
@@ -47,7 +48,7 @@ struct HoleOut<'a> {
 #[derive(Serialize)]
 struct FindingOut<'a> {
     id: &'a str,
-    severity: &'a str,
+    severity: Severity,
     object: ObjectOut<'a>,
     path: &'a str,
     message: &'a str,
@@ -106,16 +107,18 @@ fn hole(hole: &Hole) -> HoleOut<'_> {
     }
 }
 
-fn finding(finding: &Finding) -> FindingOut<'_> {
+fn finding(placed: &Placed) -> FindingOut<'_> {
+    let Placed { finding, file, at } = placed;
+    let object = &finding.object;
     FindingOut {
-        id: finding.id,
+        id: finding.lint.id,
         severity: finding.severity,
-        object: ObjectOut { kind: &finding.kind, namespace: &finding.namespace, name: &finding.name },
+        object: ObjectOut { kind: &object.kind, namespace: &object.namespace, name: &object.name },
         path: &finding.path,
         message: &finding.message,
-        fix: &finding.fix,
-        file: &finding.file,
-        line: finding.at.line,
-        column: finding.at.column,
+        fix: &finding.help,
+        file,
+        line: at.line,
+        column: at.column,
     }
 }

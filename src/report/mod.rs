@@ -4,6 +4,7 @@ pub mod json;
 pub mod text;
 
 use ringfence_core::index::State;
+use ringfence_core::policy::lint::Finding;
 use ringfence_core::policy::verdict::Verdict;
 
 use crate::manifests::Position;
@@ -14,7 +15,7 @@ pub struct Report {
     /// Every namespace, by name.
     pub namespaces: Vec<Judged>,
     /// What is wrong, and how to mend it.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Placed>,
 }
 
 /// One namespace.
@@ -32,25 +33,11 @@ pub struct Judged {
     pub host_network: Vec<String>,
 }
 
-/// Something that is wrong.
+/// Something that is wrong, and where it is written.
 #[derive(Debug)]
-pub struct Finding {
-    /// The stable id of the lint.
-    pub id: &'static str,
-    /// `info`, `warning`, `medium`, `high` or `error`.
-    pub severity: &'static str,
-    /// The kind of the object that it is about.
-    pub kind: String,
-    /// The object's namespace.
-    pub namespace: String,
-    /// The object's name.
-    pub name: String,
-    /// The path of the field; empty where it is about the object as a whole.
-    pub path: String,
-    /// The effect, in terms of traffic.
-    pub message: String,
-    /// What to do.
-    pub fix: String,
+pub struct Placed {
+    /// What is wrong.
+    pub finding: Finding,
     /// The file, or `-` for standard input.
     pub file: String,
     /// Where in it.

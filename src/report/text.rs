@@ -7,7 +7,7 @@ use ringfence_core::index::State;
 use ringfence_core::policy::coverage::Coverage;
 use ringfence_core::policy::{Direction, explain};
 
-use super::Report;
+use super::{Placed, Report};
 
 /// Writes the report, a paragraph per namespace.
 #[must_use]
@@ -42,15 +42,14 @@ pub fn render(report: &Report) -> String {
             line(format_args!("  capped: the selectors are too entangled to judge exactly, so the worse was assumed"));
         }
     }
-    for finding in &report.findings {
+    for Placed { finding, file, at } in &report.findings {
         line(format_args!(
-            "\n{}[{}]: {}\n  --> {}:{}\n  fix: {}",
+            "\n{}[{}]: {}\n  --> {}:{at}\n  fix: {}",
             finding.severity,
-            finding.id,
+            finding.lint.id,
             sanitised(&finding.message),
-            sanitised(&finding.file),
-            finding.at,
-            sanitised(&finding.fix)
+            sanitised(file),
+            sanitised(&finding.help)
         ));
     }
     let passed = report.namespaces.iter().filter(|namespace| namespace.state.passes()).count();

@@ -9,4 +9,5 @@
 
 mod check;
 mod commands;
+mod lints;
 mod run;

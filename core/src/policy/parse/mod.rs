@@ -10,10 +10,12 @@ mod wire;
 
 use std::fmt;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::NetworkPolicy;
+use super::{Direction, NetworkPolicy};
+use crate::object::Suppression;
 
 /// Where a policy comes from, which decides about what older API servers let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,37 @@ pub enum Source {
     Cluster,
     /// A file: both are errors.
     File,
+}
+
+/// What a policy's meaning does not show any more of how it was written. The lints ([`super::lint`]) need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Whether `policyTypes` lists anything. The API server states them in what it stores.
+    pub states_types: bool,
+    /// Whether `egress` is written as an empty list.
+    pub empties_egress: bool,
+    /// The directions whose rules are inert, since `policyTypes` does not list them.
+    pub inert: Vec<Direction>,
+    /// The paths of entries of `ports` that leave the protocol out, at most [`NOTED`].
+    pub implicit_protocols: Vec<String>,
+    /// CIDRs that are not in their canonical form, at most [`NOTED`].
+    pub noncanonical: Vec<Noncanonical>,
+    /// The lints that annotations of the policy switch off.
+    pub suppressions: Vec<Suppression>,
+}
+
+/// How many places of a kind [`Notes`] lists.
+pub const NOTED: usize = 20;
+
+/// A CIDR that is not in its canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noncanonical {
+    /// The path of the field.
+    pub path: String,
+    /// What is written.
+    pub written: String,
+    /// The canonical form of what it means.
+    pub canonical: IpNet,
 }
 
 /// Something that the API server would reject, with what to do about it.
@@ -110,6 +143,17 @@ where
 /// # Errors
 /// [`ParseError`], with the path of every field that is wrong.
 pub fn network_policy<'de, D>(deserializer: D, source: Source) -> Result<NetworkPolicy, ParseError>
+where
+    D: Deserializer<'de>,
+{
+    noted(deserializer, source).map(|(policy, _)| policy)
+}
+
+/// Parses a NetworkPolicy, and notes what the lints need of how it is written.
+///
+/// # Errors
+/// As [`network_policy`].
+pub fn noted<'de, D>(deserializer: D, source: Source) -> Result<(NetworkPolicy, Notes), ParseError>
 where
     D: Deserializer<'de>,
 {

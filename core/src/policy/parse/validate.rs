@@ -8,18 +8,19 @@ use ipnet::IpNet;
 
 use super::names::{is_label_value, is_port_name, is_qualified_name};
 use super::wire::{self, IntOrString, LabelSelector, OrDefault};
-use super::{FieldError, Source, shortened};
+use super::{FieldError, NOTED, Noncanonical, Notes, Source, shortened};
 use crate::policy::ports::{PORTS, Ports, Protocol};
 use crate::policy::selectors::{KeySet, Selector};
-use crate::policy::{NetworkPolicy, Peer, Rule, Spec};
+use crate::policy::{Direction, NetworkPolicy, Peer, Rule, Spec};
 
 /// How many errors are reported of one object: a message has to be read, and must not outgrow the object.
 const ERRORS: usize = 20;
 
-/// Collects what is wrong, each with its path.
+/// Collects what is wrong, each with its path, and what is noted.
 struct Errors {
     found: Vec<FieldError>,
     source: Source,
+    notes: Notes,
 }
 
 impl Errors {
@@ -36,14 +37,18 @@ impl Errors {
     }
 }
 
-pub(super) fn network_policy(object: wire::Object<'_>, source: Source) -> Result<NetworkPolicy, Vec<FieldError>> {
-    let mut errors = Errors { found: Vec::new(), source };
+pub(super) fn network_policy(
+    object: wire::Object<'_>,
+    source: Source,
+) -> Result<(NetworkPolicy, Notes), Vec<FieldError>> {
     let metadata = object.metadata;
+    let notes = Notes { suppressions: metadata.suppressions(), ..Notes::default() };
+    let mut errors = Errors { found: Vec::new(), source, notes };
     let spec = spec(object.spec, &mut errors);
     if !errors.found.is_empty() {
         return Err(errors.found);
     }
-    Ok(NetworkPolicy {
+    let policy = NetworkPolicy {
         version: metadata.version(),
         managed: metadata.is_managed(),
         deleting: metadata.is_deleting(),
@@ -52,20 +57,31 @@ pub(super) fn network_policy(object: wire::Object<'_>, source: Source) -> Result
         namespace: metadata.namespace.map(std::borrow::Cow::into_owned),
         finalizers: metadata.finalizers,
         spec,
-    })
+    };
+    Ok((policy, errors.notes))
 }
 
 fn spec(written: wire::Spec, errors: &mut Errors) -> Spec {
+    errors.notes.empties_egress = written.egress.as_ref().is_some_and(Vec::is_empty);
     let pods = written.pod_selector.as_ref().map(|s| label_selector(s, "spec.podSelector", errors)).unwrap_or_default();
     let (ingress_type, egress_type) = policy_types(&written, errors);
+    let egress = written.egress.unwrap_or_default();
+    errors.notes.states_types = !written.policy_types.is_empty();
+    for (direction, is_type, is_written) in [
+        (Direction::Ingress, ingress_type, !written.ingress.is_empty()),
+        (Direction::Egress, egress_type, !egress.is_empty()),
+    ] {
+        if is_written && !is_type {
+            errors.notes.inert.push(direction);
+        }
+    }
     let ingress: Vec<Rule> = written
         .ingress
         .into_iter()
         .enumerate()
         .map(|(i, OrDefault(rule))| self::rule(rule.from, rule.ports, &format!("spec.ingress[{i}]"), "from", errors))
         .collect();
-    let egress: Vec<Rule> = written
-        .egress
+    let egress: Vec<Rule> = egress
         .into_iter()
         .enumerate()
         .map(|(i, OrDefault(rule))| self::rule(rule.to, rule.ports, &format!("spec.egress[{i}]"), "to", errors))
@@ -76,7 +92,7 @@ fn spec(written: wire::Spec, errors: &mut Errors) -> Spec {
 /// Absent types are Ingress, and Egress where there is an egress rule.
 fn policy_types(written: &wire::Spec, errors: &mut Errors) -> (bool, bool) {
     if written.policy_types.is_empty() {
-        return (true, !written.egress.is_empty());
+        return (true, written.egress.as_ref().is_some_and(|egress| !egress.is_empty()));
     }
     if written.policy_types.len() > 2 {
         let count = written.policy_types.len().to_string();
@@ -164,6 +180,13 @@ fn cidr(text: &str, path: &str, errors: &mut Errors) -> Option<IpNet> {
         errors.add(path, text, "bits outside the mask, leading zeros or an IPv4-mapped address", &fix);
         return None;
     }
+    if errors.notes.noncanonical.len() < NOTED && net.to_string() != text {
+        errors.notes.noncanonical.push(Noncanonical {
+            path: path.to_owned(),
+            written: text.to_owned(),
+            canonical: net,
+        });
+    }
     Some(net)
 }
 
@@ -207,6 +230,9 @@ fn without_leading_zeros(address: &str) -> String {
 }
 
 fn port(written: wire::Port, path: &str, errors: &mut Errors) -> Option<Ports> {
+    if written.protocol.is_none() && errors.notes.implicit_protocols.len() < NOTED {
+        errors.notes.implicit_protocols.push(path.to_owned());
+    }
     let protocol = match written.protocol.as_deref() {
         None | Some("TCP") => Protocol::Tcp,
         Some("UDP") => Protocol::Udp,

@@ -50,8 +50,7 @@ pub(super) struct Spec {
     pub(super) policy_types: List<String>,
     #[serde(deserialize_with = "nullable")]
     pub(super) ingress: List<IngressRule>,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) egress: List<EgressRule>,
+    pub(super) egress: Option<List<EgressRule>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

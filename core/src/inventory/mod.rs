@@ -1,0 +1,100 @@
+//! Everything that a judgement over whole manifests or a whole cluster looks at: namespaces with their labels, policies as
+//! they are written, workloads by their pod templates, and what is known of the cluster itself.
+//!
+//! The webhook and the controller need less, and have the [`crate::index`].
+
+pub mod cluster;
+pub mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::index::{Index, Isolation};
+use crate::object::Suppression;
+use crate::policy::NetworkPolicy;
+use crate::policy::parse::Notes;
+use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL};
+pub use cluster::Cluster;
+pub use workload::{ContainerPort, Workload};
+
+/// Namespaces and what is in them, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// Every namespace that is stated, or that something is in.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// What is known of the cluster.
+    pub cluster: Cluster,
+}
+
+/// A policy with what is noted of how it is written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// What it means.
+    pub policy: NetworkPolicy,
+    /// What the lints need of how it is written.
+    pub notes: Notes,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Namespace {
+    /// Its labels, the one that the API server sets included.
+    pub labels: Labels,
+    /// Whether the Namespace itself is there, so that its labels are known.
+    pub stated: bool,
+    /// What its labels and annotations ask Ringfence for.
+    pub isolation: Isolation,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// The lints that its annotations switch off.
+    pub suppressions: Vec<Suppression>,
+    /// Its policies.
+    pub policies: Vec<Written>,
+    /// Its workloads: what makes pods, and pods that nothing of that kind made.
+    pub workloads: Vec<Workload>,
+}
+
+impl Inventory {
+    /// A namespace to add to; made, with the label that the API server sets, where it is new.
+    pub fn namespace_mut(&mut self, name: &str) -> &mut Namespace {
+        self.namespaces.entry(name.to_owned()).or_insert_with(|| Namespace {
+            labels: [(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned())].into(),
+            ..Namespace::default()
+        })
+    }
+}
+
+impl Inventory {
+    /// Drops the workloads that another one made which is there itself: what a Deployment makes, and its pods.
+    pub fn drop_owned(&mut self) {
+        for namespace in self.namespaces.values_mut() {
+            let known: BTreeSet<(String, String)> =
+                namespace.workloads.iter().map(|workload| (workload.kind.clone(), workload.name.clone())).collect();
+            namespace.workloads.retain(|workload| workload.owner.as_ref().is_none_or(|owner| !known.contains(owner)));
+        }
+    }
+
+    /// Adds the namespaces with their policies to an index. A label `isolated` is not taken over: at start nothing is
+    /// believed isolated until it is judged.
+    pub fn fill(&self, index: &mut Index) {
+        for (name, namespace) in &self.namespaces {
+            let place = index.namespace_mut(name);
+            if namespace.stated {
+                place.isolation = Isolation { isolated: None, ..namespace.isolation.clone() };
+                place.terminating = namespace.terminating;
+            }
+            for written in &namespace.policies {
+                place.put_policy(written.policy.clone());
+            }
+        }
+    }
+}
+
+impl Namespace {
+    /// Takes over the labels of the Namespace object.
+    pub fn state(&mut self, name: &str, mut labels: Labels) {
+        // Whatever is written there, the API server sets it to the name.
+        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned());
+        self.labels = labels;
+        self.stated = true;
+    }
+}

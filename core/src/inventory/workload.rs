@@ -1,0 +1,201 @@
+//! Workloads: what makes pods, seen through its pod template.
+
+use serde::Deserialize;
+
+use crate::object::{Suppression, nullable};
+use crate::policy::parse::{ParseError, decode};
+use crate::policy::ports::Protocol;
+use crate::policy::selectors::Labels;
+
+/// A named or unnamed port of a container (`v1.ContainerPort`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerPort {
+    /// Its name; empty where it has none.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number, from 1 to 65535.
+    pub number: u16,
+}
+
+/// A Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job, CronJob or bare Pod, by the pods that it
+/// makes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The kind and name of the workload that made it, if one did.
+    pub owner: Option<(String, String)>,
+    /// The labels of its pods.
+    pub labels: Labels,
+    /// The ports of its containers that have a number, those of init containers that keep running (sidecars) included.
+    pub ports: Vec<ContainerPort>,
+    /// Whether its pods use their node's network, where NetworkPolicy does not reach them in most CNIs.
+    pub host_network: bool,
+    /// The addresses of its pods, where they are known.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// The service account of its pods; empty for the default one.
+    pub service_account: String,
+    /// Whether the service account's token is mounted into its pods, as it is unless the template says no.
+    pub mounts_token: bool,
+    /// The lints that its annotations switch off.
+    pub suppressions: Vec<Suppression>,
+}
+
+/// The kinds of workloads with the versions that they have.
+const KINDS: [(&str, &str); 8] = [
+    ("v1", "Pod"),
+    ("v1", "ReplicationController"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "ReplicaSet"),
+    ("batch/v1", "Job"),
+    ("batch/v1", "CronJob"),
+];
+
+/// Whether objects of this kind make pods, or are pods.
+#[must_use]
+pub fn is_workload(api_version: &str, kind: &str) -> bool {
+    KINDS.contains(&(api_version, kind))
+}
+
+crate::object::from_map_only!(Object, Metadata, Spec, Container, Port, Owner, Status, Address);
+
+/// An object, or the template of one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, remote = "Self")]
+struct Object {
+    #[serde(deserialize_with = "nullable")]
+    metadata: Metadata,
+    #[serde(deserialize_with = "nullable")]
+    spec: Spec,
+    #[serde(deserialize_with = "nullable")]
+    status: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
+struct Metadata {
+    #[serde(deserialize_with = "nullable")]
+    name: String,
+    #[serde(deserialize_with = "nullable")]
+    labels: std::collections::BTreeMap<String, Option<String>>,
+    #[serde(deserialize_with = "nullable")]
+    owner_references: Vec<Owner>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, remote = "Self")]
+struct Owner {
+    #[serde(deserialize_with = "nullable")]
+    kind: String,
+    #[serde(deserialize_with = "nullable")]
+    name: String,
+    #[serde(deserialize_with = "nullable")]
+    controller: bool,
+}
+
+/// The spec of any of the kinds: that of a pod, or one with a template, or one with a template of such.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
+struct Spec {
+    template: Option<Box<Object>>,
+    job_template: Option<Box<Object>>,
+    #[serde(deserialize_with = "nullable")]
+    host_network: bool,
+    #[serde(deserialize_with = "nullable")]
+    service_account_name: String,
+    automount_service_account_token: Option<bool>,
+    #[serde(deserialize_with = "nullable")]
+    containers: Vec<Container>,
+    #[serde(deserialize_with = "nullable")]
+    init_containers: Vec<Container>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
+struct Container {
+    #[serde(deserialize_with = "nullable")]
+    restart_policy: String,
+    #[serde(deserialize_with = "nullable")]
+    ports: Vec<Port>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
+struct Port {
+    #[serde(deserialize_with = "nullable")]
+    name: String,
+    protocol: Option<String>,
+    #[serde(deserialize_with = "nullable")]
+    #[serde(rename = "containerPort")]
+    number: u16,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
+struct Status {
+    #[serde(deserialize_with = "nullable")]
+    phase: String,
+    #[serde(rename = "podIPs", deserialize_with = "nullable")]
+    pod_ips: Vec<Address>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, remote = "Self")]
+struct Address {
+    #[serde(deserialize_with = "nullable")]
+    ip: String,
+}
+
+impl Port {
+    fn known(self) -> Option<ContainerPort> {
+        let protocol = match self.protocol.as_deref() {
+            None | Some("TCP") => Protocol::Tcp,
+            Some("UDP") => Protocol::Udp,
+            Some("SCTP") => Protocol::Sctp,
+            Some(_) => return None,
+        };
+        (self.number > 0).then_some(ContainerPort { name: self.name, protocol, number: self.number })
+    }
+}
+
+/// Reads a workload. `None` for a pod that has ended: it does not count any more.
+///
+/// # Errors
+/// Where it does not decode, with the path of the field.
+pub fn read<'de, D>(kind: &str, object: D) -> Result<Option<Workload>, ParseError>
+where
+    D: serde::Deserializer<'de>,
+{
+    let object: Object = decode(object)?;
+    if matches!(object.status.phase.as_str(), "Succeeded" | "Failed") {
+        return Ok(None);
+    }
+    let suppressions = Vec::new();
+    let name = object.metadata.name.clone();
+    let owner = object.metadata.owner_references.iter().find(|owner| owner.controller);
+    let owner = owner.map(|owner| (owner.kind.clone(), owner.name.clone()));
+    let addresses = object.status.pod_ips.iter().filter_map(|address| address.ip.parse().ok()).collect();
+    let mut pod = object;
+    while let Some(inner) = pod.spec.job_template.take().or_else(|| pod.spec.template.take()) {
+        pod = *inner;
+    }
+    let sidecars = pod.spec.init_containers.into_iter().filter(|container| container.restart_policy == "Always");
+    let ports = pod.spec.containers.into_iter().chain(sidecars).flat_map(|container| container.ports);
+    Ok(Some(Workload {
+        kind: kind.to_owned(),
+        name,
+        owner,
+        labels: pod.metadata.labels.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect(),
+        ports: ports.filter_map(Port::known).collect(),
+        host_network: pod.spec.host_network,
+        addresses,
+        service_account: pod.spec.service_account_name,
+        mounts_token: pod.spec.automount_service_account_token.unwrap_or(true),
+        suppressions,
+    }))
+}

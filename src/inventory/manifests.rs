@@ -1,0 +1,108 @@
+//! Manifests into an inventory.
+
+use ringfence_core::index::Isolation;
+use ringfence_core::inventory::{Inventory, Written, workload};
+use ringfence_core::object::ObjectMeta;
+use ringfence_core::policy::parse::{self, ParseError, Source};
+use ringfence_core::policy::selectors::Labels;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::manifests::{Object, Problem};
+
+/// Reads manifests. Any namespaced object makes its namespace appear; one that does not say is in `default_namespace`.
+#[must_use]
+pub fn of(objects: &[Object], default_namespace: &str) -> (Inventory, Vec<Problem>) {
+    let mut reading = Reading { inventory: Inventory::default(), problems: Vec::new() };
+    for object in objects {
+        reading.add(object, default_namespace);
+    }
+    reading.inventory.drop_owned();
+    (reading.inventory, reading.problems)
+}
+
+struct Reading {
+    inventory: Inventory,
+    problems: Vec<Problem>,
+}
+
+impl Reading {
+    fn problem(&mut self, object: &Object, path: &str, message: impl std::fmt::Display) {
+        let message = format!("{} {:?}: {message}", object.kind, object.name());
+        self.problems.push(Problem { file: object.file.to_string(), at: Some(object.position_of(path)), message });
+    }
+
+    fn add(&mut self, object: &Object, default_namespace: &str) {
+        if let Some(path) = object.metadata_that_is_no_text() {
+            let message = format!("{path}: this is no text; put it in quotes if it is meant so");
+            return self.problem(object, path, message);
+        }
+        let Some(name) = object.namespace(default_namespace) else {
+            if object.kind == "Namespace" {
+                let message = format!("apiVersion: {:?} has no Namespace; write v1", object.api_version);
+                self.problem(object, "apiVersion", message);
+            }
+            return;
+        };
+        if name.is_empty() {
+            return self.problem(object, "metadata.name", "metadata.name: a Namespace needs a name");
+        }
+        self.inventory.namespace_mut(name);
+        if object.is("v1", "Namespace") {
+            self.namespace(object, name);
+        } else if object.is_network_policy() {
+            self.policy(object, name);
+        } else if workload::is_workload(&object.api_version, &object.kind) {
+            match workload::read(&object.kind, object.to_value()) {
+                Ok(None) => {}
+                Ok(Some(workload)) => self.inventory.namespace_mut(name).workloads.push(workload),
+                Err(error) => self.problem(object, error.path(), &error),
+            }
+        }
+    }
+
+    fn namespace(&mut self, object: &Object, name: &str) {
+        let value = object.to_value();
+        let metadata = value.get("metadata").unwrap_or(&Value::Null);
+        let read = Option::<ObjectMeta<'_>>::deserialize(metadata).map(Option::unwrap_or_default).and_then(|known| {
+            Ok((known, Option::<Labels>::deserialize(metadata.get("labels").unwrap_or(&Value::Null))?))
+        });
+        match read {
+            Ok((known, labels)) => {
+                let namespace = self.inventory.namespace_mut(name);
+                namespace.isolation = Isolation::of(&known);
+                namespace.terminating = known.is_deleting();
+                namespace.suppressions = known.suppressions();
+                namespace.state(name, labels.unwrap_or_default());
+            }
+            Err(error) => self.problem(object, "metadata", format!("metadata: {error}")),
+        }
+    }
+
+    fn policy(&mut self, object: &Object, name: &str) {
+        match parse::noted(object.to_value(), Source::File) {
+            Ok((policy, _)) if policy.name.is_empty() => {
+                self.problem(object, "metadata.name", "metadata.name: a NetworkPolicy needs a name");
+            }
+            Ok((policy, notes)) => {
+                let known = &mut self.inventory.namespace_mut(name).policies;
+                if known.iter().any(|other| other.policy.name == policy.name) {
+                    let message = format!(
+                        "metadata.name: a second NetworkPolicy {:?} in namespace {name:?}: only one of them could be \
+                         stored; rename it",
+                        policy.name
+                    );
+                    self.problem(object, "metadata.name", message);
+                } else {
+                    known.push(Written { policy, notes });
+                }
+            }
+            Err(ParseError::Invalid(errors)) => {
+                for error in &errors {
+                    self.problem(object, &error.path, error);
+                }
+            }
+            Err(malformed) => self.problem(object, malformed.path(), &malformed),
+        }
+    }
+}
