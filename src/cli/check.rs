@@ -12,7 +12,7 @@ use ringfence_core::inventory::Inventory;
 use ringfence_core::policy::{NetworkPolicy, lint};
 use ringfence_core::profile::Profile;
 
-use super::{ConfigArg, FAILED};
+use super::{DiscoveredConfig, FAILED};
 use crate::inventory;
 use crate::manifests::{self, Object, Problem};
 use crate::report::{Judged, Placed, Report, json, text};
@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
     #[command(flatten)]
-    config: ConfigArg,
+    config: DiscoveredConfig,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{ConfigArg, yaml};
+use super::{DiscoveredConfig, yaml};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigArg,
+    config: DiscoveredConfig,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {

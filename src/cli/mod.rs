@@ -9,7 +9,7 @@ mod render;
 mod serve;
 mod uninstall;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -75,10 +75,19 @@ fn yaml(value: &impl serde::Serialize) -> Result<String> {
     serde_saphyr::to_string(value).context("failed to write YAML")
 }
 
-/// What several commands take.
+/// What the commands of a cluster take.
 #[derive(clap::Args)]
 struct ConfigArg {
     /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "RINGFENCE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// What the commands take that work on a repository.
+#[derive(clap::Args)]
+struct DiscoveredConfig {
+    /// The configuration file; without it the nearest .ringfence.yaml, here or in a directory above, up to the one that
+    /// holds .git.
     #[arg(long, value_name = "FILE", env = "RINGFENCE_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -127,24 +136,50 @@ impl KubeArgs {
 }
 
 impl ConfigArg {
-    /// The configuration of a file, or the default. Every error names its line.
+    /// The configuration of the file, or the default.
     fn load(&self) -> Result<Config> {
-        let Some(path) = &self.config else { return Ok(Config::default()) };
-        let file = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {file}"))?;
-        let document = match manifests::parse_one(&text) {
-            Ok(document) => document,
-            Err((at, message)) => bail!("{file}:{}: {message}", at.unwrap_or_default()),
-        };
-        let value = document.as_ref().map(Node::to_value).unwrap_or_default();
-        Config::parse(&value).map_err(|errors| {
-            let place =
-                |path: &str| document.as_ref().map_or(Position { line: 1, column: 1 }, |node| node.position_of(path));
-            let mut lines: Vec<(Position, String)> =
-                errors.iter().map(|error| (place(&error.path), error.to_string())).collect();
-            lines.sort();
-            let lines: Vec<String> = lines.into_iter().map(|(at, error)| format!("{file}:{at}: {error}")).collect();
-            anyhow::anyhow!("the configuration has errors:\n{}", lines.join("\n"))
-        })
+        self.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)
     }
+}
+
+impl DiscoveredConfig {
+    /// The configuration of the file that is given or found, or the default. Which one was found is said, since nobody
+    /// named it.
+    fn load(&self) -> Result<Config> {
+        if let Some(path) = &self.config {
+            return read_config(path);
+        }
+        let here = std::env::current_dir().context("failed to find out the current directory")?;
+        let Some(path) = discovered(&here) else { return Ok(Config::default()) };
+        eprintln!("ringfence: the configuration is {}", path.display());
+        read_config(&path)
+    }
+}
+
+/// The nearest configuration, from a directory up to the root of its repository. Outside of a repository only the directory
+/// itself is looked into: what lies above it is nobody's business.
+fn discovered(here: &Path) -> Option<PathBuf> {
+    const NAME: &str = ".ringfence.yaml";
+    let levels = here.ancestors().position(|directory| directory.join(".git").exists()).map_or(1, |root| root + 1);
+    here.ancestors().take(levels).map(|directory| directory.join(NAME)).find(|path| path.exists())
+}
+
+/// Reads a configuration. Every error names its line.
+fn read_config(path: &Path) -> Result<Config> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {file}"))?;
+    let document = match manifests::parse_one(&text) {
+        Ok(document) => document,
+        Err((at, message)) => bail!("{file}:{}: {message}", at.unwrap_or_default()),
+    };
+    let value = document.as_ref().map(Node::to_value).unwrap_or_default();
+    Config::parse(&value).map_err(|errors| {
+        let place =
+            |path: &str| document.as_ref().map_or(Position { line: 1, column: 1 }, |node| node.position_of(path));
+        let mut lines: Vec<(Position, String)> =
+            errors.iter().map(|error| (place(&error.path), error.to_string())).collect();
+        lines.sort();
+        let lines: Vec<String> = lines.into_iter().map(|(at, error)| format!("{file}:{at}: {error}")).collect();
+        anyhow::anyhow!("the configuration has errors:\n{}", lines.join("\n"))
+    })
 }

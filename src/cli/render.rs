@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::{ConfigArg, yaml};
+use super::{DiscoveredConfig, yaml};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    config: ConfigArg,
+    config: DiscoveredConfig,
     /// The profile; the default one where it is left out.
     #[arg(long)]
     profile: Option<String>,

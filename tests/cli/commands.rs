@@ -153,3 +153,35 @@ fn the_example_reviews_are_reviews() {
         assert_eq!(review["kind"], "AdmissionReview", "{}", path.display());
     }
 }
+
+#[test]
+fn the_nearest_configuration_of_the_repository_is_used_and_named() {
+    let root = tempfile::tempdir().unwrap();
+    let inner = root.path().join("repository/team/app");
+    std::fs::create_dir_all(&inner).unwrap();
+    let write = |at: &str, profile: &str| {
+        std::fs::write(root.path().join(at), format!("defaultProfile: {profile}\n")).unwrap();
+    };
+    let default_profile = |arguments: &[&str]| {
+        let ran = ringfence_in(&inner, &[&["config"], arguments].concat(), "");
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let line = ran.stdout.lines().find_map(|line| line.strip_prefix("defaultProfile: ")).unwrap().to_owned();
+        (line, ran.stderr)
+    };
+    write(".ringfence.yaml", "deny-all");
+    assert_eq!(default_profile(&[]).0, "standard", "what lies above is nobody's business outside of a repository");
+    std::fs::create_dir(root.path().join("repository/.git")).unwrap();
+    assert_eq!(default_profile(&[]).0, "standard", "what lies above a repository is not its own");
+    write("repository/.ringfence.yaml", "strict");
+    let (profile, said) = default_profile(&[]);
+    assert_eq!(profile, "strict");
+    assert!(said.contains("the configuration is ") && said.contains("repository/.ringfence.yaml"), "{said}");
+    write("repository/team/app/.ringfence.yaml", "deny-all");
+    assert_eq!(default_profile(&[]).0, "deny-all");
+    write("given.yaml", "standard");
+    assert_eq!(default_profile(&["--config", "../../../given.yaml"]).0, "standard");
+    write("repository/team/app/.ringfence.yaml", "wrong");
+    let ran = ringfence_in(&inner, &["config"], "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains(".ringfence.yaml:1:1: defaultProfile: \"wrong\""), "{}", ran.stderr);
+}

@@ -27,6 +27,7 @@ pub(crate) fn ringfence_in(directory: &Path, arguments: &[&str], stdin: &str) ->
         .args(arguments)
         .current_dir(directory)
         .env_remove("RUST_LOG")
+        .env_remove("RINGFENCE_CONFIG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
