@@ -5,6 +5,7 @@ mod certs;
 mod check;
 mod config;
 mod demo;
+mod explain;
 mod render;
 mod serve;
 mod uninstall;
@@ -38,6 +39,8 @@ enum Command {
     Adopt(adopt::Args),
     /// Judge manifests: which namespaces are isolated, and what is let through all the same.
     Check(check::Args),
+    /// Say what a lint of `check` is about, what it does to traffic, and how to mend it.
+    Explain(explain::Args),
     /// Print the policies of a profile for a namespace, as YAML that kubectl accepts.
     Render(render::Args),
     /// Write development certificates.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Config(args) => config::run(&args),

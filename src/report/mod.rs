@@ -1,5 +1,6 @@
 //! What `check` found, in one file per format.
 
+pub mod explain;
 pub mod json;
 pub mod text;
 

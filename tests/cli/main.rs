@@ -9,5 +9,6 @@
 
 mod check;
 mod commands;
+mod lint_pages;
 mod lints;
 mod run;
