@@ -248,7 +248,8 @@ fn a_policy_that_a_finalizer_keeps_does_not_count_while_another_is_deleted() {
     // The first step is fine: the other one is still there.
     owner.delete(&second, &Value::Null).expect_ok();
     assert!(admin.get(&second)["metadata"]["deletionTimestamp"].is_string());
-    // The second would leave one that vanishes without another DELETE.
+    // The second would leave one that vanishes without another DELETE, as is known once the watch has brought it.
+    eventually("the deletion is known", MINUTE, || owner.delete(&first, &json!({ "dryRun": ["All"] })).status == 403);
     owner.delete(&first, &Value::Null).expect_denied("BaselineWeakened");
     let narrowed = json!({ "spec": { "podSelector": { "matchLabels": { "app": "web" } } } });
     owner.patch(&first, MERGE, &narrowed).expect_denied("BaselineWeakened");
