@@ -205,12 +205,7 @@ impl ObjectMeta<'_> {
     #[must_use]
     pub fn suppressions(&self) -> Vec<Suppression> {
         let annotations = self.annotations.iter().flat_map(Entries::own);
-        annotations
-            .filter_map(|(key, reason)| {
-                let lint = key.strip_prefix(IGNORE)?.to_owned();
-                Some(Suppression { lint, reason: reason.trim().to_owned() })
-            })
-            .collect()
+        annotations.filter_map(|(key, reason)| suppression(key, reason)).collect()
     }
 
     /// The exception that a policy claims, if it claims one.
@@ -234,6 +229,12 @@ pub struct Suppression {
     pub lint: String,
     /// Why; empty where none is given, and then it does not count.
     pub reason: String,
+}
+
+/// What an annotation switches off, if it is one that does.
+pub(crate) fn suppression(key: &str, reason: &str) -> Option<Suppression> {
+    let lint = key.strip_prefix(IGNORE)?.to_owned();
+    Some(Suppression { lint, reason: reason.trim().to_owned() })
 }
 
 /// A claim to deviate, for a reason and until a date: of a policy (`exception-…`) or a namespace (`exempt-…`).

@@ -104,6 +104,7 @@ fn judge(
                 policies: &policies,
                 verdict: namespace.verdict(),
                 profile: Some(profile),
+                workloads: inventory.namespaces.get(name).map_or(&[], |namespace| &namespace.workloads),
                 cluster: &inventory.cluster,
             }));
             for written in inventory.namespaces.get(name).iter().flat_map(|namespace| &namespace.policies) {

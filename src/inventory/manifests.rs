@@ -1,7 +1,7 @@
 //! Manifests into an inventory.
 
 use ringfence_core::index::Isolation;
-use ringfence_core::inventory::{Inventory, Written, workload};
+use ringfence_core::inventory::{Inventory, Written, concerns, workload};
 use ringfence_core::object::ObjectMeta;
 use ringfence_core::policy::parse::{self, ParseError, Source};
 use ringfence_core::policy::selectors::Labels;
@@ -17,6 +17,7 @@ pub fn of(objects: &[Object], default_namespace: &str) -> (Inventory, Vec<Proble
     for object in objects {
         reading.add(object, default_namespace);
     }
+    reading.inventory.conclude();
     reading.inventory.drop_owned();
     (reading.inventory, reading.problems)
 }
@@ -36,6 +37,13 @@ impl Reading {
         if let Some(path) = object.metadata_that_is_no_text() {
             let message = format!("{path}: this is no text; put it in quotes if it is meant so");
             return self.problem(object, path, message);
+        }
+        if concerns(&object.api_version, &object.kind) {
+            let namespace = object.namespace(default_namespace).unwrap_or_default();
+            let read = self.inventory.add(&object.api_version, &object.kind, namespace, &object.to_value());
+            if let Err(error) = read {
+                return self.problem(object, error.path(), &error);
+            }
         }
         let Some(name) = object.namespace(default_namespace) else {
             if object.kind == "Namespace" {

@@ -4,6 +4,8 @@
 //! The webhook and the controller need less, and have the [`crate::index`].
 
 pub mod cluster;
+mod objects;
+pub mod service;
 pub mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +15,9 @@ use crate::object::Suppression;
 use crate::policy::NetworkPolicy;
 use crate::policy::parse::Notes;
 use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Cni, Plugin, Resolver};
+pub use objects::concerns;
+pub use service::{Called, Caller, Namespaces, Port, Service, ServicePort};
 pub use workload::{ContainerPort, Workload};
 
 /// Namespaces and what is in them, by name.
@@ -23,6 +27,12 @@ pub struct Inventory {
     pub namespaces: BTreeMap<String, Namespace>,
     /// What is known of the cluster.
     pub cluster: Cluster,
+    /// What makes calls into namespaces.
+    pub callers: Vec<Caller>,
+    /// The service accounts, by namespace and name, that a `RoleBinding` or `ClusterRoleBinding` gives rights, with the words for it.
+    pub bound: BTreeMap<(String, String), String>,
+    /// Whether the namespace of objects that do not state one was assumed: nobody said where they go.
+    pub assumes_namespace: bool,
 }
 
 /// A policy with what is noted of how it is written.
@@ -51,6 +61,10 @@ pub struct Namespace {
     pub policies: Vec<Written>,
     /// Its workloads: what makes pods, and pods that nothing of that kind made.
     pub workloads: Vec<Workload>,
+    /// Its Services.
+    pub services: Vec<Service>,
+    /// Its service accounts whose token is not mounted unless a pod asks for it.
+    pub without_token: BTreeSet<String>,
 }
 
 impl Inventory {

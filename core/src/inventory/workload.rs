@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::object::{Suppression, nullable};
+use crate::object::{Suppression, nullable, suppression};
 use crate::policy::parse::{ParseError, decode};
 use crate::policy::ports::Protocol;
 use crate::policy::selectors::Labels;
@@ -38,11 +38,20 @@ pub struct Workload {
     pub addresses: Vec<std::net::IpAddr>,
     /// The service account of its pods; empty for the default one.
     pub service_account: String,
-    /// Whether the service account's token is mounted into its pods, as it is unless the template says no.
-    pub mounts_token: bool,
+    /// Whether the service account's token is mounted into its pods, where the template says so; otherwise the service
+    /// account says it, and it is unless that says no.
+    pub mounts_token: Option<bool>,
+    /// Whether it states its namespace.
+    pub states_namespace: bool,
+    /// The annotations of its pods by which they ask to be scraped, without their prefix `prometheus.io/`.
+    pub scrape: Labels,
     /// The lints that its annotations switch off.
     pub suppressions: Vec<Suppression>,
 }
+
+/// What annotations of pods begin with that Prometheus' usual configuration reads. Source: the example for Kubernetes,
+/// <https://github.com/prometheus/prometheus/blob/main/documentation/examples/prometheus-kubernetes.yml>
+const SCRAPE: &str = "prometheus.io/";
 
 /// The kinds of workloads with the versions that they have.
 const KINDS: [(&str, &str); 8] = [
@@ -81,6 +90,10 @@ struct Object {
 struct Metadata {
     #[serde(deserialize_with = "nullable")]
     name: String,
+    #[serde(deserialize_with = "nullable")]
+    namespace: String,
+    #[serde(deserialize_with = "nullable")]
+    annotations: std::collections::BTreeMap<String, Option<String>>,
     #[serde(deserialize_with = "nullable")]
     labels: std::collections::BTreeMap<String, Option<String>>,
     #[serde(deserialize_with = "nullable")]
@@ -175,8 +188,11 @@ where
     if matches!(object.status.phase.as_str(), "Succeeded" | "Failed") {
         return Ok(None);
     }
-    let suppressions = Vec::new();
+    let annotations = object.metadata.annotations.iter();
+    let suppressions =
+        annotations.filter_map(|(key, reason)| suppression(key, reason.as_deref().unwrap_or_default())).collect();
     let name = object.metadata.name.clone();
+    let states_namespace = !object.metadata.namespace.is_empty();
     let owner = object.metadata.owner_references.iter().find(|owner| owner.controller);
     let owner = owner.map(|owner| (owner.kind.clone(), owner.name.clone()));
     let addresses = object.status.pod_ips.iter().filter_map(|address| address.ip.parse().ok()).collect();
@@ -184,6 +200,10 @@ where
     while let Some(inner) = pod.spec.job_template.take().or_else(|| pod.spec.template.take()) {
         pod = *inner;
     }
+    let annotations = pod.metadata.annotations.into_iter();
+    let scrape = annotations
+        .filter_map(|(key, value)| Some((key.strip_prefix(SCRAPE)?.to_owned(), value.unwrap_or_default())))
+        .collect();
     let sidecars = pod.spec.init_containers.into_iter().filter(|container| container.restart_policy == "Always");
     let ports = pod.spec.containers.into_iter().chain(sidecars).flat_map(|container| container.ports);
     Ok(Some(Workload {
@@ -195,7 +215,9 @@ where
         host_network: pod.spec.host_network,
         addresses,
         service_account: pod.spec.service_account_name,
-        mounts_token: pod.spec.automount_service_account_token.unwrap_or(true),
+        mounts_token: pod.spec.automount_service_account_token,
+        states_namespace,
+        scrape,
         suppressions,
     }))
 }

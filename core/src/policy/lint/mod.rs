@@ -11,7 +11,7 @@ pub mod peers;
 
 use super::verdict::Verdict;
 use super::{NetworkPolicy, parse};
-use crate::inventory::{Cluster, Inventory};
+use crate::inventory::{Cluster, Inventory, Workload};
 use crate::profile::Profile;
 pub use catalogue::Lint;
 pub use finding::{Finding, Fix, Object, Severity};
@@ -30,6 +30,8 @@ pub struct View<'a> {
     pub verdict: &'a Verdict,
     /// The profile that it is judged by, where there is one.
     pub profile: Option<&'a Profile>,
+    /// Its workloads; empty where none are known, as at admission, and then any pod is thought of.
+    pub workloads: &'a [Workload],
     /// What is known of the cluster.
     pub cluster: &'a Cluster,
 }
