@@ -16,6 +16,7 @@ use support::agreement::{
     NAMESPACE, check_added, check_coverage, check_holes, check_lost, check_opened, check_order, parsed, refs,
 };
 use support::generate::{policies, policy};
+use support::lints::check_lints;
 use support::naive;
 
 fn config() -> ProptestConfig {
@@ -45,6 +46,11 @@ proptest! {
     #[test]
     fn holes_are_what_trying_every_pod_peer_and_port_says_and_a_witness_has_them(written in policies()) {
         check_holes(&written);
+    }
+
+    #[test]
+    fn lints_say_what_the_verdict_says_at_fields_that_are_there_and_a_fix_mends(written in policies()) {
+        check_lints(&written);
     }
 
     #[test]

@@ -85,8 +85,11 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
                --profile standard --namespace team-a";
     let message = "team-a: egress is isolated for some pods only: a pod with labels app=x escapes every policy, it can reach \
                    anything in the cluster and beyond";
+    let mut report = ran.json();
+    // What the lints besides find of these policies is said by their fixtures.
+    report["findings"].as_array_mut().unwrap().retain(|finding| finding["id"] == "baseline-incomplete");
     assert_eq!(
-        ran.json(),
+        report,
         json!({
             "version": 1,
             "capped": false,

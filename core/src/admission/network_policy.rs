@@ -324,7 +324,7 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
         }
     }
     if let Some(new) = &change.new {
-        warnings.extend(peers::and_or(new).into_iter().map(|finding| format!("{}: {}", finding.path, finding.message)));
+        warnings.extend(peers::and_or(new, namespace).map(|finding| format!("{}: {}", finding.path, finding.message)));
     }
     Decision { warnings, ..Decision::allow(Reason::Allowed) }
 }
@@ -369,7 +369,7 @@ fn opened_hole(change: &Change, namespace: &str, direction: Direction, hole: &Ho
     let slip = change
         .new
         .iter()
-        .flat_map(peers::and_or)
+        .flat_map(|new| peers::and_or(new, namespace))
         .next()
         .map(|finding| format!(" ({}: {})", finding.path, finding.message))
         .unwrap_or_default();

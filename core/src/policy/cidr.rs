@@ -34,11 +34,45 @@ pub fn family(net: &IpNet) -> Family {
     }
 }
 
-fn range(net: &IpNet) -> Range {
+/// The addresses of a block.
+#[must_use]
+pub fn range(net: &IpNet) -> Range {
     match net {
         IpNet::V4(net) => (u128::from(u32::from(net.network())), u128::from(u32::from(net.broadcast()))),
         IpNet::V6(net) => (u128::from(net.network()), u128::from(net.broadcast())),
     }
+}
+
+impl Family {
+    /// The addresses that the Internet is made of: all of IPv4, and of IPv6 what is given out for use between networks,
+    /// `2000::/3` (<https://www.iana.org/assignments/ipv6-address-space>).
+    #[must_use]
+    pub fn internet(self) -> Range {
+        match self {
+            Self::V4 => (0, self.last()),
+            Self::V6 => (0x2000 << 112, (0x4000 << 112) - 1),
+        }
+    }
+}
+
+/// How many of the addresses of `within` the ranges hold. `within` must not be all of IPv6: their number has no place.
+#[must_use]
+pub fn held(mut ranges: Vec<Range>, within: Range) -> u128 {
+    ranges.sort_unstable();
+    let mut next = within.0;
+    let mut held = 0u128;
+    for (from, to) in ranges {
+        let (from, to) = (from.max(next), to.min(within.1));
+        if from > to {
+            continue;
+        }
+        held = held.saturating_add((to - from).saturating_add(1));
+        match to.checked_add(1) {
+            Some(after) => next = after,
+            None => break,
+        }
+    }
+    held
 }
 
 /// What a block matches once its exceptions are taken out.

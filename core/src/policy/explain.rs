@@ -49,17 +49,14 @@ pub fn gap(direction: Direction, coverage: &Coverage) -> Option<String> {
     }
 }
 
-/// What a hole lets through.
+/// What a hole lets through: which pods, and from or to whom.
 #[must_use]
-pub fn hole(direction: Direction, hole: &Hole) -> String {
+pub fn traffic(direction: Direction, hole: &Hole) -> String {
     let pods = match (&hole.witness, hole.some) {
         (Some(witness), true) => format!("some pods (one with {})", labels(witness)),
         _ => "every pod".to_owned(),
     };
-    let verb = match direction {
-        Direction::Ingress => "can be reached from",
-        Direction::Egress => "can reach",
-    };
+    let verb = reach(direction);
     let peers = match hole.kind {
         Kind::All => "every peer on every port".to_owned(),
         Kind::Cluster => "every pod of every namespace on every port".to_owned(),
@@ -67,9 +64,24 @@ pub fn hole(direction: Direction, hole: &Hole) -> String {
         Kind::W6 => "all of IPv6 on every port".to_owned(),
         Kind::Ports => format!("any peer on {}", hole.ports.as_deref().map(ports).unwrap_or_default()),
     };
+    format!("{pods} {verb} {peers}")
+}
+
+/// What stands between the pods of a policy and their peers.
+#[must_use]
+pub fn reach(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "can be reached from",
+        Direction::Egress => "can reach",
+    }
+}
+
+/// A hole: its class, what it lets through, and the policies that open it.
+#[must_use]
+pub fn hole(direction: Direction, hole: &Hole) -> String {
     let by = match hole.policies.as_slice() {
         [] => String::new(),
         names => format!(" (by {})", self::names(names)),
     };
-    format!("{direction} {}: {pods} {verb} {peers}{by}", hole.class())
+    format!("{direction} {}: {}{by}", hole.class(), traffic(direction, hole))
 }

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+
 /// A set of labels, as on a pod or a namespace.
 pub type Labels = BTreeMap<String, String>;
 
@@ -93,6 +95,33 @@ impl KeySet {
 
     fn is_empty(&self) -> bool {
         !self.absent && matches!(&self.values, Values::Only(set) if set.is_empty())
+    }
+
+    /// Whether a label must be there, so that whoever lacks it is not admitted.
+    #[must_use]
+    pub fn needs_a_label(&self) -> bool {
+        !self.absent
+    }
+
+    /// Whether only values that are listed are admitted.
+    #[must_use]
+    pub fn is_a_list(&self) -> bool {
+        !self.absent && matches!(self.values, Values::Only(_))
+    }
+
+    /// Whether every name of a namespace is admitted: those are there and not empty.
+    #[must_use]
+    pub fn is_every_name(&self) -> bool {
+        matches!(&self.values, Values::AllBut(texts) if texts.iter().all(String::is_empty))
+    }
+
+    /// Whether any name of a namespace is admitted.
+    #[must_use]
+    pub fn admits_a_name(&self) -> bool {
+        match &self.values {
+            Values::Only(texts) => texts.iter().any(|text| !text.is_empty()),
+            Values::AllBut(_) => true,
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -192,6 +221,48 @@ impl Selector {
     #[must_use]
     pub fn is_unsatisfiable(&self) -> bool {
         self.keys.iter().any(|(_, set)| set.is_empty())
+    }
+
+    /// The keys whose requirements contradict each other.
+    pub fn contradictions(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter(|(_, set)| set.is_empty()).map(|(key, _)| key.as_str())
+    }
+
+    /// The selector as the API writes it, in its shortest form; `None` where no labels can match, which it may have no
+    /// form for.
+    #[must_use]
+    pub fn to_api(&self) -> Option<LabelSelector> {
+        if self.is_unsatisfiable() {
+            return None;
+        }
+        let mut api = LabelSelector::default();
+        for (key, set) in self.keys() {
+            let mut require = |operator: &str, values: &[String]| {
+                api.match_expressions.get_or_insert_default().push(LabelSelectorRequirement {
+                    key: key.to_owned(),
+                    operator: operator.to_owned(),
+                    values: (!values.is_empty()).then(|| values.to_vec()),
+                });
+            };
+            match (set.absent, &set.values) {
+                (false, Values::Only(texts)) => match &**texts {
+                    [only] => {
+                        api.match_labels.get_or_insert_default().insert(key.to_owned(), only.clone());
+                    }
+                    several => require("In", several),
+                },
+                (false, Values::AllBut(texts)) => {
+                    require("Exists", &[]);
+                    if !texts.is_empty() {
+                        require("NotIn", texts);
+                    }
+                }
+                (true, Values::AllBut(texts)) => require("NotIn", texts),
+                // What admits absence is NotIn and DoesNotExist alone, so nothing can be listed.
+                (true, Values::Only(_)) => require("DoesNotExist", &[]),
+            }
+        }
+        Some(api)
     }
 
     /// Whether these labels match.

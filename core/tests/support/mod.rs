@@ -2,4 +2,5 @@
 
 pub(crate) mod agreement;
 pub(crate) mod generate;
+pub(crate) mod lints;
 pub(crate) mod naive;

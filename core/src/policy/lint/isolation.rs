@@ -2,9 +2,93 @@
 
 use serde_json::json;
 
-use super::catalogue::BASELINE_INCOMPLETE;
-use super::{Finding, Fix, Object, View};
-use crate::policy::{Direction, explain};
+use super::catalogue::{ALLOW_ALL, BASELINE_INCOMPLETE, INERT_RULES, TYPES_MISSING};
+use super::words::{self, yaml};
+use super::{Finding, Fix, Object, View, culprits};
+use crate::policy::holes::Kind;
+use crate::policy::parse::Notes;
+use crate::policy::{Direction, NetworkPolicy, explain};
+
+/// `types-missing` and `inert-rules`.
+pub(super) fn policy(policy: &NetworkPolicy, notes: &Notes, namespace: &str, found: &mut Vec<Finding>) {
+    types_missing(policy, notes, namespace, found);
+    for &direction in &notes.inert {
+        let (kind, traffic) = match direction {
+            Direction::Ingress => ("Ingress", "who can reach"),
+            Direction::Egress => ("Egress", "what can be reached from"),
+        };
+        // No fix: what the rules let through is not compiled, and could be everything.
+        found.push(
+            Finding::new(
+                &INERT_RULES,
+                Object::policy(namespace, &policy.name),
+                format!(
+                    "policyTypes does not list {kind}, so these rules do nothing: they neither isolate for {direction} nor \
+                     change {traffic} {}",
+                    words::pods(&policy.spec.pods)
+                ),
+            )
+            .at(format!("spec.{direction}"))
+            .help(format!("add {kind} to policyTypes, or take the rules away"))
+            .snippet(yaml(&json!({ "policyTypes": ["Ingress", "Egress"] }))),
+        );
+    }
+}
+
+/// Only what looks like a deny for both directions is found: `egress: []`, or no rules at all. A policy with rules for
+/// ingress and no word of egress is how most people write a rule for ingress.
+fn types_missing(policy: &NetworkPolicy, notes: &Notes, namespace: &str, found: &mut Vec<Finding>) {
+    let no_rules = policy.spec.ingress.as_ref().is_some_and(Vec::is_empty);
+    if notes.states_types || policy.spec.egress.is_some() || !(notes.empties_egress || no_rules) {
+        return;
+    }
+    let written = if notes.empties_egress { "egress: [] has no rule" } else { "there are no rules" };
+    let types = json!(["Ingress", "Egress"]);
+    // Where all of the spec may be missing, there is no place for policyTypes to be added at.
+    let (path, value) = if !notes.empties_egress && policy.spec.pods.selects_all() {
+        ("spec", json!({ "podSelector": {}, "policyTypes": types }))
+    } else {
+        ("spec.policyTypes", types.clone())
+    };
+    found.push(
+        Finding::new(
+            &TYPES_MISSING,
+            Object::policy(namespace, &policy.name),
+            format!(
+                "policyTypes is left out and {written}, so this isolates for ingress alone: {} can reach whatever it could \
+                 before",
+                words::pods(&policy.spec.pods)
+            ),
+        )
+        .at(if notes.empties_egress { "spec.egress" } else { "spec" })
+        .help(
+            "state policyTypes: [Ingress, Egress] if egress is to be denied too, or policyTypes: [Ingress] if it is not",
+        )
+        .snippet(yaml(&json!({ "policyTypes": types })))
+        .fix(words::set(path, value)),
+    );
+}
+
+/// `allow-all`.
+pub(super) fn allow_all(view: &View<'_>, found: &mut Vec<Finding>) {
+    for (direction, hole) in view.verdict.holes().filter(|(_, hole)| hole.kind == Kind::All) {
+        let field = words::peers(direction);
+        for culprit in culprits::of(view, direction, hole) {
+            found.push(
+                Finding::new(
+                    &ALLOW_ALL,
+                    Object::policy(view.namespace, &culprit.policy.name),
+                    format!("{}{}", explain::traffic(direction, hole), culprit.by()),
+                )
+                .at(&culprit.path)
+                .help(format!(
+                    "name the peers in {field}, or take the rule away; policies are a union, so no other takes it back"
+                ))
+                .snippet(yaml(&json!({ field: [{ "podSelector": {} }] }))),
+            );
+        }
+    }
+}
 
 /// `baseline-incomplete`.
 pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {

@@ -5,9 +5,16 @@
 //! former two. `check`, the webhook's warnings and the audit all ask here, so the words are the same everywhere.
 
 pub mod catalogue;
+mod culprits;
+mod except;
 pub mod finding;
 mod isolation;
-pub mod peers;
+pub(crate) mod peers;
+mod selectors;
+mod words;
+mod world;
+
+use std::collections::HashMap;
 
 use super::verdict::Verdict;
 use super::{NetworkPolicy, parse};
@@ -40,15 +47,39 @@ pub struct View<'a> {
 #[must_use]
 pub fn policy(policy: &NetworkPolicy, notes: &parse::Notes, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
     let mut found = Vec::new();
-    let _ = (policy, notes, namespace, cluster, &mut found);
-    found
+    isolation::policy(policy, notes, namespace, &mut found);
+    world::policy(policy, notes, namespace, cluster, &mut found);
+    peers::policy(policy, namespace, &mut found);
+    selectors::policy(policy, namespace, &mut found);
+    limited(found)
 }
 
 /// What is wrong with a namespace's policies together.
 #[must_use]
 pub fn namespace(view: &View<'_>) -> Vec<Finding> {
+    let mut found = besides_holes(view);
+    isolation::allow_all(view, &mut found);
+    world::holes(view, &mut found);
+    limited(found)
+}
+
+/// The same without what only explains the verdict's holes: for who tells of these already.
+#[must_use]
+pub fn besides_holes(view: &View<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     isolation::namespace(view, &mut found);
+    except::namespace(view, &mut found);
+    limited(found)
+}
+
+/// At most [`FINDINGS`] of each lint for each object.
+fn limited(mut found: Vec<Finding>) -> Vec<Finding> {
+    let mut seen: HashMap<(&'static str, Object), usize> = HashMap::new();
+    found.retain(|finding| {
+        let count = seen.entry((finding.lint.id, finding.object.clone())).or_default();
+        *count += 1;
+        *count <= FINDINGS
+    });
     found
 }
 

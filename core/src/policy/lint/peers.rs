@@ -1,62 +1,125 @@
-//! `and-or`: separate items of one `from` or `to` are ORed; selectors inside one item are ANDed.
+//! Peers that are not who they seem to be: items that are ORed, and labels that others can set.
 //!
 //! Source: <https://kubernetes.io/docs/concepts/services-networking/network-policies/#behavior-of-to-and-from-selectors>
 
-use crate::policy::{Direction, NetworkPolicy, Peer};
+use serde_json::json;
 
-/// An adjacent pair of items that may have been meant as one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AndOr {
-    /// The path of the second item.
-    pub path: String,
-    /// What the items do, and what one item would.
-    pub message: String,
-}
+use super::catalogue::{AND_OR, SPOOFABLE_NAMESPACE, SPOOFABLE_POD};
+use super::words::{self, yaml};
+use super::world::{leaves_out, on_all_ports};
+use super::{Finding, Object};
+use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
+use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
+use crate::vocabulary::PREFIX;
 
-/// How many findings are reported of one policy.
-const FINDINGS: usize = 20;
-
-/// Finds, in every rule that counts, an item with only a namespaceSelector next to one with only a podSelector.
-#[must_use]
-pub fn and_or(policy: &NetworkPolicy) -> Vec<AndOr> {
-    let mut found = Vec::new();
-    for direction in Direction::BOTH {
-        let (field, verb) = match direction {
-            Direction::Ingress => ("from", "lets in"),
-            Direction::Egress => ("to", "lets out to"),
-        };
-        for (i, rule) in policy.spec.rules(direction).into_iter().flatten().enumerate() {
-            let peers = rule.peers.as_deref().unwrap_or_default();
-            for (j, pair) in peers.windows(2).enumerate() {
-                let ([
-                    Peer::Pods { namespaces: Some(namespaces), pods: None },
-                    Peer::Pods { namespaces: None, pods: Some(pods) },
-                ]
-                | [
-                    Peer::Pods { namespaces: None, pods: Some(pods) },
-                    Peer::Pods { namespaces: Some(namespaces), pods: None },
-                ]) = pair
-                else {
-                    continue;
-                };
-                if found.len() == FINDINGS {
-                    return found;
-                }
-                let of_namespaces = if namespaces.selects_all() {
-                    "of every namespace".to_owned()
-                } else {
-                    format!("of namespaces with {namespaces}")
-                };
-                let which_pods = if pods.selects_all() { "every pod".to_owned() } else { format!("pods with {pods}") };
-                found.push(AndOr {
-                    path: format!("spec.{direction}[{i}].{field}[{}]", j + 1),
-                    message: format!(
-                        "two items are ORed: this {verb} every pod {of_namespaces}, and {which_pods} of this namespace; \
-                         for only {which_pods} {of_namespaces}, put both selectors in one item",
-                    ),
-                });
-            }
+/// `and-or`, `spoofable-namespace` and `spoofable-pod`.
+pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, found: &mut Vec<Finding>) {
+    found.extend(and_or(policy, namespace));
+    for (direction, index, rule) in words::rules(policy) {
+        for (j, peer) in rule.peers.iter().flatten().enumerate() {
+            let Peer::Pods { namespaces: Some(namespaces), pods } = peer else { continue };
+            let path = words::peer(direction, index, j);
+            spoofable(policy, rule, direction, (namespaces, pods.as_ref()), &path, namespace, found);
         }
     }
-    found
+}
+
+/// Finds, in every rule that counts, an item with only a namespaceSelector next to one with only a podSelector.
+pub(crate) fn and_or(policy: &NetworkPolicy, namespace: &str) -> impl Iterator<Item = Finding> {
+    words::rules(policy).flat_map(move |(direction, index, rule)| {
+        let pairs = rule.peers.as_deref().unwrap_or_default().windows(2).enumerate();
+        pairs.filter_map(move |(j, pair)| {
+            let ([
+                Peer::Pods { namespaces: Some(namespaces), pods: None },
+                Peer::Pods { namespaces: None, pods: Some(pods) },
+            ]
+            | [
+                Peer::Pods { namespaces: None, pods: Some(pods) },
+                Peer::Pods { namespaces: Some(namespaces), pods: None },
+            ]) = pair
+            else {
+                return None;
+            };
+            let (verb, of_namespaces) = (words::lets(direction), words::of_namespaces(namespaces));
+            let which_pods = words::pods(pods);
+            let message = format!(
+                "two items are ORed: this {verb} every pod {of_namespaces}, and {which_pods} of this namespace; for only \
+                 {which_pods} {of_namespaces}, put both selectors in one item",
+            );
+            let finding = Finding::new(&AND_OR, Object::policy(namespace, &policy.name), message)
+                .at(words::peer(direction, index, j + 1));
+            let (Some(namespaces), Some(pods)) = (namespaces.to_api(), pods.to_api()) else { return Some(finding) };
+            let merged = json!({ "namespaceSelector": namespaces, "podSelector": pods });
+            Some(finding.snippet(yaml(&json!({ words::peers(direction): [merged] }))))
+        })
+    })
+}
+
+fn spoofable(
+    policy: &NetworkPolicy,
+    rule: &Rule,
+    direction: Direction,
+    (namespaces, pods): (&Selector, Option<&Selector>),
+    path: &str,
+    namespace: &str,
+    found: &mut Vec<Finding>,
+) {
+    if namespaces.is_unsatisfiable() || pods.is_some_and(Selector::is_unsatisfiable) {
+        return;
+    }
+    let object = Object::policy(namespace, &policy.name);
+    let (own, verb) = (words::pods(&policy.spec.pods), crate::policy::explain::reach(direction));
+    let which_pods = pods.map_or_else(|| "every pod".to_owned(), words::pods);
+    let of_namespaces = words::of_namespaces(namespaces);
+    let pods_need_a_label = pods.is_some_and(|pods| pods.keys().any(|(_, set)| set.needs_a_label()));
+    let named = |item: serde_json::Value| yaml(&json!({ words::peers(direction): [item] }));
+    let by_name = json!({ "matchLabels": { NAMESPACE_NAME_LABEL: "NAMESPACE" } });
+    let item = || match pods.filter(|pods| !pods.selects_all()).and_then(Selector::to_api) {
+        Some(pods) => json!({ "namespaceSelector": by_name, "podSelector": pods }),
+        None => json!({ "namespaceSelector": by_name }),
+    };
+    if leaves_out(namespaces) {
+        if pods_need_a_label {
+            let message = format!(
+                "{own} {verb} {which_pods} {of_namespaces}: whoever may start a pod in any of these can give it such labels"
+            );
+            found.push(
+                Finding::new(&SPOOFABLE_POD, object, message).at(format!("{path}.podSelector")).snippet(named(item())),
+            );
+        } else if !namespaces.selects_all() && !on_all_ports(rule) {
+            let message = format!(
+                "{own} {verb} {which_pods} {of_namespaces}: a namespace that anyone makes is among them, and one that is \
+                 left out is among them once its label is taken away"
+            );
+            found.push(
+                Finding::new(&SPOOFABLE_NAMESPACE, object, message)
+                    .at(format!("{path}.namespaceSelector"))
+                    .snippet(named(item())),
+            );
+        }
+        return;
+    }
+    // A name that is listed can't be taken by another namespace, and Ringfence guards its own labels.
+    let is_pinned = namespaces.keys().any(|(key, set)| key == NAMESPACE_NAME_LABEL && set.is_a_list());
+    let keys: Vec<&str> = namespaces
+        .keys()
+        .filter(|(key, set)| *key != NAMESPACE_NAME_LABEL && !key.starts_with(PREFIX) && set.needs_a_label())
+        .map(|(key, _)| key)
+        .collect();
+    if is_pinned || keys.is_empty() {
+        return;
+    }
+    let message = format!(
+        "{own} {verb} {which_pods} {of_namespaces}: whoever may label a namespace, or make one, can set {} and be among them",
+        words::short(&keys.join(", "))
+    );
+    found.push(
+        Finding::new(&SPOOFABLE_NAMESPACE, object, message)
+            .at(format!("{path}.namespaceSelector"))
+            .help(format!(
+                "select by {NAMESPACE_NAME_LABEL}, which only the API server sets, or by a label under {PREFIX}, which \
+                 Ringfence guards"
+            ))
+            .snippet(named(item())),
+    );
 }

@@ -1,0 +1,287 @@
+//! Rules that let through much more than a few peers: the Internet, the cluster, the cloud's metadata address.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::catalogue::{IPBLOCK_CLUSTER, METADATA_REACHABLE, NONCANONICAL_CIDR, OPEN_CLUSTER, OPEN_WORLD};
+use super::words::{self, yaml};
+use super::{Finding, Object, Severity, View, culprits};
+use crate::inventory::Cluster;
+use crate::policy::cidr::{self, Family};
+use crate::policy::holes::Kind;
+use crate::policy::parse::Notes;
+use crate::policy::ports::{self, Ports, Protocol};
+use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
+use crate::policy::{Direction, NetworkPolicy, Peer, Rule, explain};
+
+/// Where clouds serve a machine's metadata and credentials, over HTTP: AWS, Azure, Google Cloud and others.
+const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+const METADATA_PORT: u16 = 80;
+
+/// What is wide about one policy: near-world and near-all peers, the metadata address, CIDRs as they are written.
+pub(super) fn policy(
+    policy: &NetworkPolicy,
+    notes: &Notes,
+    namespace: &str,
+    cluster: &Cluster,
+    found: &mut Vec<Finding>,
+) {
+    let object = || Object::policy(namespace, &policy.name);
+    for (direction, index, rule) in words::rules(policy) {
+        if on_all_ports(rule) {
+            near_world(policy, (direction, index, rule), &object, found);
+            near_all(policy, (direction, index, rule), &object, found);
+        }
+        if direction == Direction::Egress {
+            metadata(policy, index, rule, &object, found);
+        }
+        for (j, peer) in rule.peers.iter().flatten().enumerate() {
+            if let Peer::Block { cidr, except } = peer {
+                in_cluster(cidr, except, cluster, &words::peer(direction, index, j), &object, found);
+            }
+        }
+    }
+    for cidr in &notes.noncanonical {
+        found.push(
+            Finding::new(
+                &NONCANONICAL_CIDR,
+                object(),
+                format!(
+                    "{} means {} here, and something else, or nothing, to other readers: who can reach the pods, or be \
+                     reached by them, then hangs on the API server and the network plugin",
+                    words::short(&cidr.written),
+                    cidr.canonical
+                ),
+            )
+            .at(&cidr.path)
+            .help(format!("write {}", cidr.canonical))
+            .snippet(yaml(&json!({ "cidr": cidr.canonical.to_string() })))
+            .fix(words::set(&cidr.path, json!(cidr.canonical.to_string()))),
+        );
+    }
+}
+
+/// The holes of a namespace: `open-world` and `open-cluster`.
+pub(super) fn holes(view: &View<'_>, found: &mut Vec<Finding>) {
+    for (direction, hole) in view.verdict.holes() {
+        let lint = match hole.kind {
+            Kind::W4 | Kind::W6 => &OPEN_WORLD,
+            Kind::Cluster => &OPEN_CLUSTER,
+            Kind::All | Kind::Ports => continue,
+        };
+        for culprit in culprits::of(view, direction, hole) {
+            let object = Object::policy(view.namespace, &culprit.policy.name);
+            let message = format!("{}{}", explain::traffic(direction, hole), culprit.by());
+            let finding = Finding::new(lint, object, message).at(&culprit.path);
+            found.push(if hole.kind == Kind::Cluster { named(finding, direction) } else { narrow(finding, direction) });
+        }
+    }
+}
+
+fn narrow(finding: Finding, direction: Direction) -> Finding {
+    let severity = if direction == Direction::Ingress { Severity::High } else { Severity::Medium };
+    let written =
+        format!("{}:\n- ipBlock:\n    cidr: 203.0.113.0/24 # the addresses that are meant\n", words::peers(direction));
+    Finding { severity, ..finding }.snippet(written)
+}
+
+fn named(finding: Finding, direction: Direction) -> Finding {
+    let item = json!({ "namespaceSelector": { "matchLabels": { NAMESPACE_NAME_LABEL: "NAMESPACE" } } });
+    finding.snippet(yaml(&json!({ words::peers(direction): [item] })))
+}
+
+/// Whether every port of every protocol is let through. What is open on some ports is `PORTS`, and no matter of lints.
+pub(super) fn on_all_ports(rule: &Rule) -> bool {
+    rule.ports.as_ref().is_none_or(|ports| {
+        let merged = ports::merge(ports.clone());
+        Protocol::ALL.into_iter().all(|protocol| merged.contains(&Ports::every(protocol)))
+    })
+}
+
+type At<'a> = (Direction, usize, &'a Rule);
+
+/// Nearly all of the Internet, and not all of it: that is a hole.
+fn near_world(
+    policy: &NetworkPolicy,
+    (direction, index, rule): At<'_>,
+    object: &impl Fn() -> Object,
+    found: &mut Vec<Finding>,
+) {
+    for (family, name) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
+        let blocks: Vec<(usize, &IpNet, Vec<cidr::Range>)> = rule
+            .peers
+            .iter()
+            .flatten()
+            .enumerate()
+            .filter_map(|(j, peer)| match peer {
+                Peer::Block { cidr, except } if cidr::family(cidr) == family => {
+                    Some((j, cidr, cidr::remaining(cidr, except)))
+                }
+                _ => None,
+            })
+            .collect();
+        let ranges: Vec<cidr::Range> = blocks.iter().flat_map(|(_, _, ranges)| ranges.iter().copied()).collect();
+        if !is_much(ranges.clone(), family) || cidr::cover(ranges, family) {
+            continue;
+        }
+        let alone = blocks.iter().find(|(_, _, ranges)| is_much(ranges.clone(), family));
+        let (path, what) = match alone {
+            Some((j, cidr, _)) => (words::peer(direction, index, *j), block(cidr, rule.peers.iter().flatten().nth(*j))),
+            None => (words::rule(direction, index), "what the blocks of this rule come to together".to_owned()),
+        };
+        let message = format!(
+            "{} {} nearly all of {name} on every port: {what}",
+            words::pods(&policy.spec.pods),
+            explain::reach(direction)
+        );
+        found.push(narrow(Finding::new(&OPEN_WORLD, object(), message).at(path), direction));
+    }
+}
+
+/// More than three quarters of the Internet. Who leaves out the private networks leaves 99 of 100 addresses in.
+fn is_much(ranges: Vec<cidr::Range>, family: Family) -> bool {
+    let internet = family.internet();
+    cidr::held(ranges, internet) > (internet.1 - internet.0) / 4 * 3
+}
+
+fn block(cidr: &IpNet, peer: Option<&Peer>) -> String {
+    match peer {
+        Some(Peer::Block { except, .. }) if !except.is_empty() => {
+            let except: Vec<String> = except.iter().map(ToString::to_string).collect();
+            words::short(&format!("{cidr} except {}", except.join(", ")))
+        }
+        _ => cidr.to_string(),
+    }
+}
+
+/// Whether a selector of namespaces says at most which ones it leaves out.
+pub(super) fn leaves_out(namespaces: &Selector) -> bool {
+    namespaces.keys().all(
+        |(key, set)| {
+            if key == NAMESPACE_NAME_LABEL { set.admits_unmentioned() } else { !set.needs_a_label() }
+        },
+    )
+}
+
+/// Near-all peers: every namespace but some, or every pod but some.
+fn near_all(
+    policy: &NetworkPolicy,
+    (direction, index, rule): At<'_>,
+    object: &impl Fn() -> Object,
+    found: &mut Vec<Finding>,
+) {
+    for (j, peer) in rule.peers.iter().flatten().enumerate() {
+        let Peer::Pods { namespaces: Some(namespaces), pods } = peer else { continue };
+        let all_but =
+            |selector: &Selector| selector.keys().all(|(key, set)| key == NAMESPACE_NAME_LABEL && set.is_every_name());
+        let pods_left_out = pods.as_ref().filter(|pods| !pods.selects_all());
+        if !leaves_out(namespaces)
+            || pods_left_out.is_some_and(|pods| pods.keys().any(|(_, set)| set.needs_a_label()))
+            || (all_but(namespaces) && pods_left_out.is_none())
+        {
+            continue;
+        }
+        let pods = pods_left_out.map_or_else(|| "every pod".to_owned(), words::pods);
+        let message = format!(
+            "{} {} {pods} {} on every port: these are all but a few, and any that is made tomorrow is among them",
+            words::pods(&policy.spec.pods),
+            explain::reach(direction),
+            words::of_namespaces(namespaces),
+        );
+        let finding = Finding::new(&OPEN_CLUSTER, object(), message).at(words::peer(direction, index, j));
+        found.push(named(finding, direction));
+    }
+}
+
+/// Who can reach it on TCP 80 can ask for it; a rule for other ports can't.
+fn metadata(policy: &NetworkPolicy, index: usize, rule: &Rule, object: &impl Fn() -> Object, found: &mut Vec<Finding>) {
+    let on_its_port = rule.ports.as_ref().is_none_or(|ports| {
+        ports.iter().any(
+            |entry| matches!(entry, Ports::Range(Protocol::Tcp, from, to) if (*from..=*to).contains(&METADATA_PORT)),
+        )
+    });
+    if !on_its_port {
+        return;
+    }
+    let net = IpNet::from(METADATA);
+    let text = net.to_string();
+    let message = |through: &str| {
+        format!(
+            "{} can reach {METADATA}, where clouds hand out the node's credentials, {through}",
+            words::pods(&policy.spec.pods)
+        )
+    };
+    let excepting =
+        |cidr: &str, except: Vec<Value>| yaml(&json!({ "to": [{ "ipBlock": { "cidr": cidr, "except": except } }] }));
+    let Some(peers) = &rule.peers else {
+        let through = "since this rule names no destination";
+        found.push(
+            Finding::new(&METADATA_REACHABLE, object(), message(through))
+                .at(words::rule(Direction::Egress, index))
+                .help(format!("name the destinations in to; if all of them are meant, all but {text}"))
+                .snippet(excepting("0.0.0.0/0", vec![json!(text)])),
+        );
+        return;
+    };
+    for (j, peer) in peers.iter().enumerate() {
+        let Peer::Block { cidr, except } = peer else { continue };
+        if !cidr.contains(&net) || except.iter().any(|taken| taken.contains(&net)) {
+            continue;
+        }
+        let path = format!("{}.ipBlock", words::peer(Direction::Egress, index, j));
+        let finding = Finding::new(&METADATA_REACHABLE, object(), message(&format!("which is in {cidr}"))).at(&path);
+        if *cidr == net {
+            found.push(finding.help("take the block away"));
+            continue;
+        }
+        let mut all: Vec<Value> = except.iter().map(|taken| json!(taken.to_string())).collect();
+        all.push(json!(text));
+        let fix = if except.is_empty() {
+            words::set(&format!("{path}.except"), json!([text]))
+        } else {
+            words::set(&format!("{path}.except.-"), json!(text))
+        };
+        found.push(
+            finding.help(format!("take {text} out with except")).snippet(excepting(&cidr.to_string(), all)).fix(fix),
+        );
+    }
+}
+
+/// A block that holds addresses of the cluster. One that is all of the Internet or nearly is not meant for the cluster,
+/// and is found by `open-world`.
+fn in_cluster(
+    cidr: &IpNet,
+    except: &[IpNet],
+    cluster: &Cluster,
+    path: &str,
+    object: &impl Fn() -> Object,
+    found: &mut Vec<Finding>,
+) {
+    let remaining = cidr::remaining(cidr, except);
+    let meets = |network: &&IpNet| {
+        let (first, last) = cidr::range(network);
+        cidr::family(network) == cidr::family(cidr) && remaining.iter().any(|(from, to)| *from <= last && first <= *to)
+    };
+    let Some(network) = cluster.networks.iter().find(meets) else { return };
+    if is_much(remaining.clone(), cidr::family(cidr)) {
+        return;
+    }
+    let item = json!({
+        "namespaceSelector": { "matchLabels": { NAMESPACE_NAME_LABEL: "NAMESPACE" } },
+        "podSelector": { "matchLabels": { "app": "NAME" } },
+    });
+    found.push(
+        Finding::new(
+            &IPBLOCK_CLUSTER,
+            object(),
+            format!(
+                "{cidr} holds addresses of the cluster's own network {network}: whether that lets any pod through depends on \
+                 the network plugin, and pods change their addresses"
+            ),
+        )
+        .at(format!("{path}.ipBlock"))
+        .snippet(yaml(&json!([item]))),
+    );
+}
