@@ -4,6 +4,8 @@
 
 use ringfence_core::config::{Config, Existing, Pods, Treatment};
 use ringfence_core::policy::Direction;
+use ringfence_core::policy::lint::settle::Level;
+use ringfence_core::policy::lint::{Severity, catalogue};
 use ringfence_core::policy::verdict::judge;
 use ringfence_core::profile::{BUILT_IN, Effect, HoleTable, classes};
 use ringfence_core::vocabulary::Mode;
@@ -102,6 +104,7 @@ fn a_configuration_with_everything_set_reads_back_as_it_is() {
     let value = json!({
         "defaultProfile": "web", "defaultMode": "audit", "existing": "reject", "pods": "reject", "hostNetwork": "deny",
         "vendorPolicies": "allow", "excluded": ["calico-system", "tigera-operator"], "longestExemption": "2d 12h",
+        "lints": { "and-or": "off", "open-world": "error", "spoofable-pod": false },
         "staleness": "90s", "certificates": { "validity": "30d", "overlap": "10m" },
         "profiles": {
             "web": {
@@ -130,6 +133,10 @@ fn a_configuration_with_everything_set_reads_back_as_it_is() {
     assert_eq!((config.default_mode, config.existing, config.pods), (Mode::Audit, Existing::Reject, Pods::Reject));
     assert_eq!((config.host_network, config.vendor_policies), (Treatment::Deny, Treatment::Allow));
     assert!(config.is_excluded("calico-system") && config.is_excluded("kube-system") && !config.is_excluded("team-a"));
+    let printed = json!({ "and-or": "off", "open-world": "error", "spoofable-pod": "off" });
+    assert_eq!(config.to_value()["lints"], printed);
+    assert_eq!(config.lints.get(&catalogue::OPEN_WORLD), Some(Level::At(Severity::Error)));
+    assert_eq!(config.lints.get(&catalogue::AND_OR), Some(Level::Off));
     assert_eq!(config.longest_exemption.to_std().as_secs(), 60 * 60 * 60);
     assert_eq!(config.default_profile().unwrap().policies().len(), 2);
     let dns = &config.profiles.get("standard").unwrap().policies()[1];
@@ -207,6 +214,7 @@ fn an_unknown_field_is_an_error_at_every_level(#[case] value: Value, #[case] pat
 #[case::pods(json!({ "pods": true }), "pods")]
 #[case::host_network(json!({ "hostNetwork": "hold" }), "hostNetwork")]
 #[case::vendor_policies(json!({ "vendorPolicies": "" }), "vendorPolicies")]
+#[case::lints_as_a_list(json!({ "lints": ["and-or"] }), "lints")]
 #[case::excluded(json!({ "excluded": "kube-system" }), "excluded")]
 #[case::an_item_of_excluded(json!({ "excluded": ["a", 1] }), "excluded[1]")]
 #[case::a_limit(json!({ "limits": { "bodyBytes": "32Mi" } }), "limits.bodyBytes")]
@@ -236,6 +244,19 @@ fn a_value_of_the_wrong_type_is_an_error(#[case] value: Value, #[case] path: &st
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert_eq!(errors[0].path, path, "{errors:#?}");
     assert!(!errors[0].problem.is_empty() && errors[0].fix.contains("ringfence config"), "{errors:#?}");
+}
+
+#[rstest]
+#[case::a_lint_that_does_not_exist(json!({ "and-and": "off" }), ["lints.and-and", "and-and", "and-or, spoofable-namespace"])]
+#[case::a_level_that_does_not_exist(json!({ "and-or": "on" }), ["lints.and-or", "on", "off, info, warning"])]
+#[case::a_level_that_is_no_word(json!({ "and-or": true }), ["lints.and-or", "true", "off, info, warning"])]
+#[case::nothing(json!({ "and-or": null }), ["lints.and-or", "null", "off, info, warning"])]
+fn what_a_lint_can_not_be_set_to_is_an_error(#[case] lints: Value, #[case] says: [&str; 3]) {
+    let [path, value, fix] = says;
+    let errors = errors(&json!({ "lints": lints }));
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert_eq!((errors[0].path.as_str(), errors[0].value.as_str()), (path, value));
+    assert!(errors[0].fix.contains(fix), "{errors:#?}");
 }
 
 #[rstest]

@@ -1,6 +1,6 @@
 //! `ringfence check`: judges manifests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -92,12 +92,14 @@ fn judge(
         places.entry(lint::Object { kind, namespace, name }).or_insert(object);
     }
     let mut findings = Vec::new();
+    let mut linted: BTreeSet<&str> = BTreeSet::new();
     let mut report = Report { namespaces: Vec::new(), findings: Vec::new() };
     for (&name, origin) in &origins {
         let Some(namespace) = index.get(name) else { continue };
         let Some(profile) = profile(&namespace, origin, args, config, problems) else { continue };
         let state = namespace.state(config, profile, now);
         if !matches!(state, State::Exempt | State::Excluded) {
+            linted.insert(name);
             let policies: Vec<&NetworkPolicy> = namespace.policies().collect();
             findings.extend(lint::namespace(&lint::View {
                 namespace: name,
@@ -127,6 +129,11 @@ fn judge(
         });
     }
     findings.extend(lint::inventory(inventory));
+    let subjects = inventory
+        .namespaces
+        .iter()
+        .flat_map(|(name, namespace)| lint::settle::subjects(name, namespace, linted.contains(name.as_str())));
+    let findings = lint::settle::settle(findings, subjects, &config.lints);
     report.findings.extend(findings.into_iter().map(|finding| {
         let object = places.get(&finding.object).or_else(|| origins.get(finding.object.namespace.as_str()));
         let file = object.map_or_else(|| "-".to_owned(), |object| object.file.to_string());

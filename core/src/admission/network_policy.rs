@@ -9,10 +9,13 @@ use super::permission::Use;
 use super::review::{Operation, Request};
 use super::{Context, Decided, Decision, Failure, Reason, Stop};
 use crate::index::{Namespace, unexcused};
-use crate::object::{ExceptionError, Object, nullable};
+use crate::inventory::Cluster;
+use crate::object::{self, ExceptionError, nullable};
 use crate::policy::holes::Hole;
-use crate::policy::lint::peers;
-use crate::policy::parse::{ParseError, Source, network_policy_json};
+use crate::policy::lint::settle::{Subject, settle};
+use crate::policy::lint::{self, Finding, Object, Severity, peers};
+use crate::policy::parse::{Notes, ParseError, Source, noted_json};
+use crate::policy::verdict::{Verdict, judge as judge_all};
 use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
 use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
@@ -64,6 +67,8 @@ pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decided 
 struct Change {
     old: Option<NetworkPolicy>,
     new: Option<NetworkPolicy>,
+    /// How the new one is written.
+    notes: Notes,
 }
 
 impl Change {
@@ -80,7 +85,7 @@ impl Change {
         let read = |wanted: bool, raw: Option<&serde_json::value::RawValue>, field: &str| match (wanted, raw) {
             (false, _) => Ok(Ok(None)),
             (true, None) => Err(bad(&format!("request.{field} is absent"))),
-            (true, Some(raw)) => match network_policy_json(raw.get(), Source::Cluster) {
+            (true, Some(raw)) => match noted_json(raw.get(), Source::Cluster) {
                 Ok(policy) => Ok(Ok(Some(policy))),
                 Err(invalid @ ParseError::Invalid(_)) => Ok(Err(invalid)),
                 Err(malformed) => Err(bad(&format!("request.{field}.{malformed}"))),
@@ -89,7 +94,12 @@ impl Change {
         let old = read(wants_old, request.old_object, "oldObject")?;
         let new = read(wants_new, request.object, "object")?;
         match (old, new) {
-            (Ok(old), Ok(new)) => Ok(Ok(Self { old, new })),
+            (Ok(old), Ok(new)) => {
+                let (new, notes) = new.unzip();
+                // The API server sends what it has defaulted, so what was left out can't be told here.
+                let notes = Notes { states_types: true, ..notes.unwrap_or_default() };
+                Ok(Ok(Self { old: old.map(|(old, _)| old), new, notes }))
+            }
             // What is stored already and not understood can't be judged, but the request did not bring it about.
             (Err(stored), _) => Err(bad(&format!("request.oldObject: {stored}"))),
             (Ok(_), Err(invalid)) => Ok(Err(Decision::deny(
@@ -169,7 +179,7 @@ struct Owner {
 /// yet, would excuse holes once it is enforced.
 fn claims_exception(request: &Request<'_>) -> bool {
     request.object.is_some()
-        && request.new_as::<Object<'_>>().is_ok_and(|object| object.into_metadata().exception().is_some())
+        && request.new_as::<object::Object<'_>>().is_ok_and(|object| object.into_metadata().exception().is_some())
 }
 
 /// What is done to a managed policy without changing what it means.
@@ -323,10 +333,69 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
             );
         }
     }
-    if let Some(new) = &change.new {
-        warnings.extend(peers::and_or(new, namespace).map(|finding| format!("{}: {}", finding.path, finding.message)));
+    if !is_the_profiles {
+        warnings.extend(linted(change, request, context, &after));
     }
     Decision { warnings, ..Decision::allow(Reason::Allowed) }
+}
+
+/// What the lints find in the new policy, and in the namespace's policies together that they did not find before. What opens
+/// holes is told already. Of annotations only the policy's own are known here.
+fn linted(
+    change: &Change,
+    request: &Request<'_>,
+    context: &Context<'_>,
+    after: &[&NetworkPolicy],
+) -> impl Iterator<Item = String> {
+    let namespace = request.namespace.as_ref();
+    let cluster = Cluster::default();
+    let own = Object::policy(namespace, change.name());
+    let mut found = Vec::new();
+    let subject = |policy: &NetworkPolicy, suppressions| {
+        let object = Object::policy(namespace, &policy.name);
+        Subject { object, managed: policy.managed, suppressions, judged: false }
+    };
+    let mut subjects: Vec<Subject<'_>> = Vec::new();
+    if let Some(new) = &change.new {
+        found = lint::policy(new, &change.notes, namespace, &cluster);
+        subjects.push(subject(new, change.notes.suppressions.as_slice()));
+    }
+    subjects.extend(after.iter().filter(|policy| policy.managed).map(|policy| subject(policy, &[])));
+    let together = |policies: &[&NetworkPolicy], verdict: &Verdict| {
+        lint::besides_holes(&lint::View {
+            namespace,
+            policies,
+            verdict,
+            profile: None,
+            cluster: &cluster,
+            workloads: &[],
+        })
+    };
+    let afterwards = together(after, &judge_all(after, namespace));
+    if !afterwards.is_empty() {
+        let before = match context.namespace {
+            Some(known) => together(&known.policies().collect::<Vec<_>>(), known.verdict()),
+            None => together(&[], &judge_all(&[], namespace)),
+        };
+        let is_new = |finding: &Finding| {
+            let same = |other: &Finding| {
+                (other.lint, &other.object, &other.path, &other.help)
+                    == (finding.lint, &finding.object, &finding.path, &finding.help)
+            };
+            !before.iter().any(same)
+        };
+        found.extend(afterwards.into_iter().filter(is_new));
+    }
+    let told = settle(found, subjects, &context.config.lints).into_iter();
+    told.filter(|finding| finding.severity > Severity::Info).map(move |finding| {
+        let Finding { object, path, message, help, lint, .. } = finding;
+        let whose = match object.kind.as_str() {
+            "NetworkPolicy" if object != own => format!("NetworkPolicy {:?}: ", object.name),
+            _ => String::new(),
+        };
+        let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        format!("{whose}{place}{message}; {help} ({})", lint.id)
+    })
 }
 
 fn weakened_coverage(
@@ -371,7 +440,7 @@ fn opened_hole(change: &Change, namespace: &str, direction: Direction, hole: &Ho
         .iter()
         .flat_map(|new| peers::and_or(new, namespace))
         .next()
-        .map(|finding| format!(" ({}: {})", finding.path, finding.message))
+        .map(|finding| format!(" ({}: {}; {})", finding.path, finding.message, finding.help))
         .unwrap_or_default();
     let fix = match direction {
         Direction::Ingress => {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Certificates, Config, Duration, Existing, Limits, Pods, Treatment};
 use crate::policy::Direction;
 use crate::policy::holes::Kind;
+use crate::policy::lint::settle::Levels;
 use crate::profile::{BUILT_IN, Effect, HoleTable, Policy, Profile, Profiles, built_in};
 use crate::vocabulary::Mode;
 
@@ -21,6 +22,7 @@ pub(super) fn config() -> Config {
         excluded: BTreeSet::new(),
         longest_exemption: Duration::days(90),
         profiles: profiles(),
+        lints: Levels::default(),
         staleness: Duration::seconds(60),
         lease_duration: Duration::seconds(15),
         certificates: Certificates { validity: Duration::days(60), overlap: Duration::seconds(300) },

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::lint::settle::Levels;
 use crate::policy::parse::FieldError;
 use crate::profile::{Profile, Profiles};
 use crate::vocabulary::{Mode, OWN_NAMESPACE, SYSTEM_NAMESPACES};
@@ -107,6 +108,8 @@ pub struct Config {
     pub longest_exemption: Duration,
     /// The profiles.
     pub profiles: Profiles,
+    /// What is set of lints: their severity, or that they are off.
+    pub lints: Levels,
     /// How long an index that has heard nothing is believed.
     pub staleness: Duration,
     /// How long the controller's Lease lasts where it is not renewed: for so long nobody writes when a replica is lost.

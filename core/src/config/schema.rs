@@ -26,6 +26,9 @@ pub(super) struct File {
     pub(super) longest_exemption: Option<Duration>,
     #[serde(deserialize_with = "nullable")]
     pub(super) profiles: BTreeMap<String, ProfileFile>,
+    /// By id. A level is a word; `false` is what YAML 1.1, and so Helm, reads for `off`.
+    #[serde(deserialize_with = "nullable")]
+    pub(super) lints: BTreeMap<String, Value>,
     pub(super) staleness: Option<Duration>,
     pub(super) lease_duration: Option<Duration>,
     #[serde(deserialize_with = "nullable")]
@@ -119,6 +122,7 @@ pub(super) fn document(config: &Config) -> Value {
         "leaseDuration": config.lease_duration,
         "certificates": config.certificates,
         "limits": config.limits,
+        "lints": config.lints,
         "profiles": profiles,
     })
 }

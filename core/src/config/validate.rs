@@ -1,5 +1,7 @@
 //! From what is written to what is in force. Whatever is wrong is an error with the path of its field.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,6 +9,8 @@ use serde_json::Value;
 use super::schema::{CertificatesFile, DnsFile, File, HolesFile, LimitsFile, ProfileFile};
 use super::{Certificates, Config, Limits};
 use crate::policy::Direction;
+use crate::policy::lint::settle::{Level, Levels};
+use crate::policy::lint::{Lint, catalogue};
 use crate::policy::parse::FieldError;
 use crate::policy::parse::names::{is_dns_label, is_subdomain};
 use crate::profile::{self, ALLOW_DNS, HoleTable, Policy, Profile, Profiles, built_in, classes};
@@ -63,6 +67,7 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
         }
     }
     config.profiles = Profiles::new(profiles);
+    config.lints = lints(&file.lints, &mut errors);
     if errors.is_empty() && config.default_profile().is_none() {
         let fix = format!("choose one of {}", config.profiles.names());
         errors.push(error("defaultProfile", &config.default_profile, "no such profile", fix));
@@ -72,6 +77,31 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
         errors.push(error("defaultMode", "exempt", "an exemption needs a reason and an end for each namespace", fix));
     }
     if errors.is_empty() { Ok(config) } else { Err(errors) }
+}
+
+fn lints(written: &BTreeMap<String, Value>, errors: &mut Errors) -> Levels {
+    let mut levels = Levels::default();
+    for (id, value) in written {
+        let level = match value {
+            Value::String(word) => Level::parse(word),
+            Value::Bool(false) => Some(Level::Off),
+            _ => None,
+        };
+        let path = format!("lints.{id}");
+        match (Lint::find(id), level) {
+            (Some(lint), Some(level)) => levels.set(lint, level),
+            (None, _) => {
+                let known: Vec<&str> = catalogue::ALL.iter().map(|lint| lint.id).collect();
+                errors.push(error(path, id, "no such lint", format!("use one of {}", known.join(", "))));
+            }
+            (Some(_), None) => {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let fix = "use off, info, warning, medium, high or error";
+                errors.push(error(path, value, "not what a lint can be set to", fix));
+            }
+        }
+    }
+    levels
 }
 
 /// Decodes, and reports fields that nobody reads: a misspelt one would silently leave its default in force.

@@ -4,6 +4,7 @@
 
 mod envelope;
 mod exception;
+mod lints;
 mod modes;
 mod namespace_create;
 mod namespace_update;

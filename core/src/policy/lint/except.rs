@@ -10,9 +10,9 @@ use crate::policy::cidr::{self, Range};
 use crate::policy::ports::{self, Ports, Protocol};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule, explain};
 
-/// How many pairs of an exception and a block are looked at. Past it what is left is not looked at: that takes thousands of
-/// blocks with exceptions, and this is a warning.
-const PAIRS: usize = 200_000;
+/// How many pairs of an exception and a block, with its own exceptions, are looked at. Past it what is left is not looked at:
+/// that takes hundreds of blocks with exceptions, and this is a warning.
+const PAIRS: usize = 100_000;
 
 /// A block, or any destination, with the rule that lets it through.
 struct Source<'a> {
@@ -29,10 +29,11 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
     let mut pairs = 0usize;
     for direction in Direction::BOTH {
         let sources = sources(view, direction);
+        let cost: usize = sources.iter().map(|source| 1 + source.block.map_or(0, |(_, except)| except.len())).sum();
         for (at, source) in sources.iter().enumerate() {
             let Some((cidr, except)) = source.block else { continue };
             for (k, taken) in except.iter().enumerate() {
-                pairs += sources.len();
+                pairs = pairs.saturating_add(cost);
                 if pairs > PAIRS {
                     return;
                 }

@@ -2,7 +2,8 @@
 //!
 //! [`catalogue`] lists them, [`finding`] is what each reports. [`policy`] looks at one policy, [`namespace`] at what a
 //! namespace's policies come to together, and [`inventory`] at whole manifests or a whole cluster; the latter asks the
-//! former two. `check`, the webhook's warnings and the audit all ask here, so the words are the same everywhere.
+//! former two. [`settle`] then says what becomes of the findings. `check`, the webhook's warnings and the audit all ask
+//! here, so the words are the same everywhere.
 
 pub mod catalogue;
 mod culprits;
@@ -11,6 +12,7 @@ pub mod finding;
 mod isolation;
 pub(crate) mod peers;
 mod selectors;
+pub mod settle;
 mod words;
 mod world;
 
@@ -70,6 +72,12 @@ pub fn besides_holes(view: &View<'_>) -> Vec<Finding> {
     isolation::namespace(view, &mut found);
     except::namespace(view, &mut found);
     limited(found)
+}
+
+/// Whether a lint has found as much as it may report of one policy, so that more need not be put into words: a policy can
+/// have tens of thousands of peers.
+fn is_full(found: &[Finding], lint: &Lint) -> bool {
+    found.iter().filter(|finding| std::ptr::eq(finding.lint, lint)).take(FINDINGS).count() == FINDINGS
 }
 
 /// At most [`FINDINGS`] of each lint for each object.

@@ -7,14 +7,14 @@ use serde_json::json;
 use super::catalogue::{AND_OR, SPOOFABLE_NAMESPACE, SPOOFABLE_POD};
 use super::words::{self, yaml};
 use super::world::{leaves_out, on_all_ports};
-use super::{Finding, Object};
+use super::{FINDINGS, Finding, Object, is_full};
 use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 use crate::vocabulary::PREFIX;
 
 /// `and-or`, `spoofable-namespace` and `spoofable-pod`.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, found: &mut Vec<Finding>) {
-    found.extend(and_or(policy, namespace));
+    found.extend(and_or(policy, namespace).take(FINDINGS));
     for (direction, index, rule) in words::rules(policy) {
         for (j, peer) in rule.peers.iter().flatten().enumerate() {
             let Peer::Pods { namespaces: Some(namespaces), pods } = peer else { continue };
@@ -43,11 +43,12 @@ pub(crate) fn and_or(policy: &NetworkPolicy, namespace: &str) -> impl Iterator<I
             let (verb, of_namespaces) = (words::lets(direction), words::of_namespaces(namespaces));
             let which_pods = words::pods(pods);
             let message = format!(
-                "two items are ORed: this {verb} every pod {of_namespaces}, and {which_pods} of this namespace; for only \
-                 {which_pods} {of_namespaces}, put both selectors in one item",
+                "two items are ORed: this {verb} every pod {of_namespaces}, and {which_pods} of this namespace",
             );
+            let help = format!("for only {which_pods} {of_namespaces}, put both selectors in one item");
             let finding = Finding::new(&AND_OR, Object::policy(namespace, &policy.name), message)
-                .at(words::peer(direction, index, j + 1));
+                .at(words::peer(direction, index, j + 1))
+                .help(help);
             let (Some(namespaces), Some(pods)) = (namespaces.to_api(), pods.to_api()) else { return Some(finding) };
             let merged = json!({ "namespaceSelector": namespaces, "podSelector": pods });
             Some(finding.snippet(yaml(&json!({ words::peers(direction): [merged] }))))
@@ -64,6 +65,9 @@ fn spoofable(
     namespace: &str,
     found: &mut Vec<Finding>,
 ) {
+    if is_full(found, &SPOOFABLE_NAMESPACE) && is_full(found, &SPOOFABLE_POD) {
+        return;
+    }
     if namespaces.is_unsatisfiable() || pods.is_some_and(Selector::is_unsatisfiable) {
         return;
     }
@@ -79,7 +83,7 @@ fn spoofable(
         None => json!({ "namespaceSelector": by_name }),
     };
     if leaves_out(namespaces) {
-        if pods_need_a_label {
+        if pods_need_a_label && !is_full(found, &SPOOFABLE_POD) {
             let message = format!(
                 "{own} {verb} {which_pods} {of_namespaces}: whoever may start a pod in any of these can give it such labels"
             );

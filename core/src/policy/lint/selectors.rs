@@ -1,7 +1,7 @@
 //! Selectors that can't select anything.
 
 use super::catalogue::UNSATISFIABLE_SELECTOR;
-use super::{Finding, Object, words};
+use super::{Finding, Object, is_full, words};
 use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer};
 
@@ -19,6 +19,9 @@ pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, found: &mut Vec<Fi
             }
             (None, false) => return,
         };
+        if is_full(found, &UNSATISFIABLE_SELECTOR) {
+            return;
+        }
         found.push(
             Finding::new(
                 &UNSATISFIABLE_SELECTOR,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::catalogue::{IPBLOCK_CLUSTER, METADATA_REACHABLE, NONCANONICAL_CIDR, OPEN_CLUSTER, OPEN_WORLD};
 use super::words::{self, yaml};
-use super::{Finding, Object, Severity, View, culprits};
+use super::{Finding, Object, Severity, View, culprits, is_full};
 use crate::inventory::Cluster;
 use crate::policy::cidr::{self, Family};
 use crate::policy::holes::Kind;
@@ -30,8 +30,10 @@ pub(super) fn policy(
 ) {
     let object = || Object::policy(namespace, &policy.name);
     for (direction, index, rule) in words::rules(policy) {
-        if on_all_ports(rule) {
+        if on_all_ports(rule) && !is_full(found, &OPEN_WORLD) {
             near_world(policy, (direction, index, rule), &object, found);
+        }
+        if on_all_ports(rule) {
             near_all(policy, (direction, index, rule), &object, found);
         }
         if direction == Direction::Egress {
@@ -180,6 +182,7 @@ fn near_all(
         if !leaves_out(namespaces)
             || pods_left_out.is_some_and(|pods| pods.keys().any(|(_, set)| set.needs_a_label()))
             || (all_but(namespaces) && pods_left_out.is_none())
+            || is_full(found, &OPEN_CLUSTER)
         {
             continue;
         }
@@ -202,7 +205,7 @@ fn metadata(policy: &NetworkPolicy, index: usize, rule: &Rule, object: &impl Fn(
             |entry| matches!(entry, Ports::Range(Protocol::Tcp, from, to) if (*from..=*to).contains(&METADATA_PORT)),
         )
     });
-    if !on_its_port {
+    if !on_its_port || is_full(found, &METADATA_REACHABLE) {
         return;
     }
     let net = IpNet::from(METADATA);
@@ -229,6 +232,9 @@ fn metadata(policy: &NetworkPolicy, index: usize, rule: &Rule, object: &impl Fn(
         let Peer::Block { cidr, except } = peer else { continue };
         if !cidr.contains(&net) || except.iter().any(|taken| taken.contains(&net)) {
             continue;
+        }
+        if is_full(found, &METADATA_REACHABLE) {
+            return;
         }
         let path = format!("{}.ipBlock", words::peer(Direction::Egress, index, j));
         let finding = Finding::new(&METADATA_REACHABLE, object(), message(&format!("which is in {cidr}"))).at(&path);
@@ -259,6 +265,9 @@ fn in_cluster(
     object: &impl Fn() -> Object,
     found: &mut Vec<Finding>,
 ) {
+    if cluster.networks.is_empty() || is_full(found, &IPBLOCK_CLUSTER) {
+        return;
+    }
     let remaining = cidr::remaining(cidr, except);
     let meets = |network: &&IpNet| {
         let (first, last) = cidr::range(network);

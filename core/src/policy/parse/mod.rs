@@ -166,6 +166,13 @@ where
 /// # Errors
 /// As [`network_policy`].
 pub fn network_policy_json(json: &str, source: Source) -> Result<NetworkPolicy, ParseError> {
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    network_policy(&mut deserializer, source)
+    noted_json(json, source).map(|(policy, _)| policy)
+}
+
+/// The same, noting what the lints need of how it is written.
+///
+/// # Errors
+/// As [`network_policy`].
+pub fn noted_json(json: &str, source: Source) -> Result<(NetworkPolicy, Notes), ParseError> {
+    noted(&mut serde_json::Deserializer::from_str(json), source)
 }
