@@ -12,6 +12,7 @@ use ringfence_core::inventory::Inventory;
 use ringfence_core::policy::{NetworkPolicy, lint};
 use ringfence_core::profile::Profile;
 
+use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED};
 use crate::inventory;
 use crate::manifests::{self, Object, Problem};
@@ -22,9 +23,10 @@ pub(super) struct Args {
     /// Files, directories, or - for standard input.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// The namespace of objects that do not state one.
-    #[arg(long, short, default_value = "default")]
-    namespace: String,
+    /// The namespace of objects that do not state one. Where it is given, it is known where they go, and
+    /// namespace-omitted is not reported [default: default].
+    #[arg(long, short)]
+    namespace: Option<String>,
     /// Judge every namespace by this profile, whatever its label says.
     #[arg(long)]
     profile: Option<String>,
@@ -32,7 +34,15 @@ pub(super) struct Args {
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
     #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
     config: DiscoveredConfig,
+}
+
+impl Args {
+    fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
+    }
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -49,7 +59,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         bail!("--profile {name:?}: no such profile; there are {}", config.profiles.names());
     }
     let manifests::Loaded { objects, mut problems } = manifests::load(&args.paths);
-    let (inventory, unreadable) = inventory::of(&objects, &args.namespace);
+    let (mut inventory, unreadable) = inventory::of(&objects, args.namespace());
+    inventory.assumes_namespace = args.namespace.is_none();
+    args.cluster.apply(&mut inventory.cluster);
     problems.extend(unreadable);
     let report = judge(&inventory, &objects, args, &config, &mut problems);
     match args.output {
@@ -83,7 +95,7 @@ fn judge(
     let mut origins: BTreeMap<&str, &Object> = BTreeMap::new();
     let mut places: HashMap<lint::Object, &Object> = HashMap::new();
     for object in objects {
-        let Some(name) = object.namespace(&args.namespace) else { continue };
+        let Some(name) = object.namespace(args.namespace()) else { continue };
         let place = origins.entry(name).or_insert(object);
         if object.is("v1", "Namespace") {
             *place = object;
@@ -106,7 +118,7 @@ fn judge(
                 policies: &policies,
                 verdict: namespace.verdict(),
                 profile: Some(profile),
-                workloads: inventory.namespaces.get(name).map_or(&[], |namespace| &namespace.workloads),
+                inventory: Some(inventory),
                 cluster: &inventory.cluster,
             }));
             for written in inventory.namespaces.get(name).iter().flat_map(|namespace| &namespace.policies) {

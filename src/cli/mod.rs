@@ -3,6 +3,7 @@
 mod adopt;
 mod certs;
 mod check;
+mod cluster_args;
 mod config;
 mod demo;
 mod explain;

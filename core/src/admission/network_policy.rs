@@ -368,7 +368,7 @@ fn linted(
             verdict,
             profile: None,
             cluster: &cluster,
-            workloads: &[],
+            inventory: None,
         })
     };
     let afterwards = together(after, &judge_all(after, namespace));
@@ -378,9 +378,10 @@ fn linted(
             None => together(&[], &judge_all(&[], namespace)),
         };
         let is_new = |finding: &Finding| {
+            // What stays wrong once a policy is gone is told of another one, and was wrong already.
             let same = |other: &Finding| {
-                (other.lint, &other.object, &other.path, &other.help)
-                    == (finding.lint, &finding.object, &finding.path, &finding.help)
+                (other.lint, &other.path, &other.help) == (finding.lint, &finding.path, &finding.help)
+                    && (other.object == finding.object || change.new.is_none())
             };
             !before.iter().any(same)
         };

@@ -14,7 +14,7 @@ use crate::index::{Index, Isolation};
 use crate::object::Suppression;
 use crate::policy::NetworkPolicy;
 use crate::policy::parse::Notes;
-use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL};
+use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
 pub use cluster::{Cluster, Cni, Plugin, Resolver};
 pub use objects::concerns;
 pub use service::{Called, Caller, Namespaces, Port, Service, ServicePort};
@@ -78,6 +78,19 @@ impl Inventory {
 }
 
 impl Inventory {
+    /// The namespaces that a selector selects, by name.
+    #[must_use]
+    pub fn selected(&self, selector: &Selector) -> Vec<(&String, &Namespace)> {
+        let matching = |(_, namespace): &(&String, &Namespace)| selector.matches(&namespace.labels);
+        // Most selectors name one namespace, and there may be thousands.
+        match selector.keys().find(|(key, set)| *key == NAMESPACE_NAME_LABEL && !set.admits_unmentioned()) {
+            Some((_, set)) => {
+                set.mentioned().filter_map(|name| self.namespaces.get_key_value(name)).filter(matching).collect()
+            }
+            None => self.namespaces.iter().filter(matching).collect(),
+        }
+    }
+
     /// Drops the workloads that another one made which is there itself: what a Deployment makes, and its pods.
     pub fn drop_owned(&mut self) {
         for namespace in self.namespaces.values_mut() {

@@ -89,7 +89,8 @@ impl KeySet {
     }
 
     /// Whether a value that no requirement names is admitted. A value that one names then is not, and the reverse.
-    pub(super) fn admits_unmentioned(&self) -> bool {
+    #[must_use]
+    pub fn admits_unmentioned(&self) -> bool {
         matches!(self.values, Values::AllBut(_))
     }
 

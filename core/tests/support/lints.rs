@@ -32,7 +32,7 @@ fn findings(written: &[Value]) -> (Vec<Finding>, Vec<Finding>) {
         verdict: &verdict,
         profile: None,
         cluster: &cluster,
-        workloads: &[],
+        inventory: None,
     };
     let together = lint::namespace(&view);
     let found = |id: &str| together.iter().any(|finding| finding.lint.id == id);

@@ -6,14 +6,20 @@
 //! here, so the words are the same everywhere.
 
 pub mod catalogue;
+mod cni;
 mod culprits;
+mod dangling;
+mod dns;
 mod except;
 pub mod finding;
 mod isolation;
 pub(crate) mod peers;
+mod pods;
+mod ports;
 mod selectors;
 pub mod settle;
 mod words;
+mod workloads;
 mod world;
 
 use std::collections::HashMap;
@@ -39,10 +45,19 @@ pub struct View<'a> {
     pub verdict: &'a Verdict,
     /// The profile that it is judged by, where there is one.
     pub profile: Option<&'a Profile>,
-    /// Its workloads; empty where none are known, as at admission, and then any pod is thought of.
-    pub workloads: &'a [Workload],
+    /// What is around it; `None` where that is not known, as at admission, and then any pod is thought of.
+    pub inventory: Option<&'a Inventory>,
     /// What is known of the cluster.
     pub cluster: &'a Cluster,
+}
+
+impl<'a> View<'a> {
+    /// The namespace's workloads; empty where none are known.
+    #[must_use]
+    pub fn workloads(&self) -> &'a [Workload] {
+        let namespace = self.inventory.and_then(|inventory| inventory.namespaces.get(self.namespace));
+        namespace.map_or(&[], |namespace| &namespace.workloads)
+    }
 }
 
 /// What is wrong with one policy, whatever is beside it.
@@ -53,6 +68,9 @@ pub fn policy(policy: &NetworkPolicy, notes: &parse::Notes, namespace: &str, clu
     world::policy(policy, notes, namespace, cluster, &mut found);
     peers::policy(policy, namespace, &mut found);
     selectors::policy(policy, namespace, &mut found);
+    dns::policy(policy, namespace, cluster, &mut found);
+    ports::policy(policy, notes, namespace, &mut found);
+    cni::policy(policy, namespace, cluster, &mut found);
     limited(found)
 }
 
@@ -71,6 +89,7 @@ pub fn besides_holes(view: &View<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     isolation::namespace(view, &mut found);
     except::namespace(view, &mut found);
+    dns::namespace(view, &mut found);
     limited(found)
 }
 
@@ -96,6 +115,9 @@ fn limited(mut found: Vec<Finding>) -> Vec<Finding> {
 #[must_use]
 pub fn inventory(inventory: &Inventory) -> Vec<Finding> {
     let mut found = Vec::new();
-    let _ = (inventory, &mut found);
+    dangling::inventory(inventory, &mut found);
+    ports::inventory(inventory, &mut found);
+    workloads::inventory(inventory, &mut found);
+    cni::inventory(inventory, &mut found);
     found
 }

@@ -1,0 +1,444 @@
+//! Whether the pods can resolve names.
+//!
+//! A rule is for DNS if it names a port that resolvers listen at, or if it lets every port through to where one may be. So
+//! a rule for the own namespace is not, although it would let a lookup through that went there. Where the cluster's
+//! resolvers are known, a rule is right if it reaches one of them.
+
+use serde_json::{Value, json};
+
+use super::catalogue::{DNS_ANY_DESTINATION, DNS_MISSING, DNS_UDP_ONLY, DNS_WRONG_TARGET};
+use super::{FINDINGS, Finding, Fix, Object, View, pods};
+use crate::inventory::cluster::dns::{NAMESPACES, PORT};
+use crate::inventory::{Cluster, Inventory, Resolver, Workload};
+use crate::policy::coverage;
+use crate::policy::ports::{Ports, Protocol};
+use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
+use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
+use crate::profile::ALLOW_DNS;
+
+/// Where resolvers listen; those of `OpenShift` at the second.
+const PORTS: [u16; 2] = [PORT, 5353];
+
+/// A label that people put on namespaces, and believe to be there.
+const NOT_AUTOMATIC: &str = "name";
+
+/// `dns-any-destination`.
+pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster, found: &mut Vec<Finding>) {
+    let rules = policy.spec.rules(Direction::Egress).unwrap_or_default();
+    for (i, rule) in
+        rules.iter().enumerate().filter(|(_, rule)| names_port(rule, Protocol::Udp, cluster)).take(FINDINGS)
+    {
+        let open = |peer: &Peer| matches!(peer, Peer::Block { cidr, .. } if cidr.prefix_len() == 0);
+        let path = match &rule.peers {
+            None => format!("spec.egress[{i}]"),
+            Some(peers) => match peers.iter().position(open) {
+                Some(j) => format!("spec.egress[{i}].to[{j}]"),
+                None => continue,
+            },
+        };
+        let resolver = resolver(cluster);
+        let mut finding = Finding::new(
+            &DNS_ANY_DESTINATION,
+            Object::policy(namespace, &policy.name),
+            format!(
+                "{} can look names up at any server anywhere, so that what they hold can leave in the names that are asked for",
+                pods::who(&policy.spec.pods)
+            ),
+        )
+        .at(path)
+        .help(format!("let them reach the cluster's resolver alone{}", unless_known(cluster)))
+        .snippet(format!("egress:\n{}", rule_yaml(&resolver, 0)));
+        // Which resolver a cluster has is a person's knowledge unless it is stated.
+        if rule.peers.is_none()
+            && !cluster.dns.is_empty()
+            && let Some(patch) = pods::add(&format!("spec.egress[{i}].to"), &resolver.peers())
+        {
+            finding = finding.fix(Fix::Patch(patch));
+        }
+        found.push(finding);
+    }
+}
+
+/// What a rule does for lookups.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// It is not for DNS.
+    Other,
+    /// It leads elsewhere.
+    Wrong,
+    /// It leads to a resolver, or may, for all that is known.
+    Right,
+}
+
+/// `dns-missing`, `dns-wrong-target` and `dns-udp-only`.
+pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
+    let isolating: Vec<&NetworkPolicy> =
+        view.policies.iter().copied().filter(|policy| pods::isolates(policy, Direction::Egress)).collect();
+    let with = |wanted: &dyn Fn(&Rule) -> bool| -> Vec<&NetworkPolicy> {
+        let has = |policy: &&NetworkPolicy| policy.spec.rules(Direction::Egress).unwrap_or_default().iter().any(wanted);
+        isolating.iter().copied().filter(has).collect()
+    };
+    let right = with(&|rule| used(rule, view) == Use::Right);
+    let any = with(&|rule| used(rule, view) != Use::Other);
+    let tcp = with(&|rule| is_for_dns(rule, Protocol::Tcp, view.namespace, view.cluster));
+    missing(view, &isolating, &any, found);
+    for policy in &any {
+        for (i, rule) in policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate().take(FINDINGS) {
+            if used(rule, view) == Use::Wrong {
+                wrong_target(view, policy, i, rule, &right, found);
+            }
+            udp_only(view, policy, i, rule, &tcp, found);
+        }
+    }
+}
+
+fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy], found: &mut Vec<Finding>) {
+    let mut policies: Vec<(&NetworkPolicy, String)> = Vec::new();
+    if view.workloads().is_empty() {
+        let mut concerned = isolating.iter().copied().filter(|policy| {
+            !policy.spec.pods.is_unsatisfiable()
+                && !any.iter().any(|other| pods::overlap(&policy.spec.pods, &other.spec.pods))
+        });
+        // One that concerns every pod says it for the others.
+        match concerned.clone().find(|policy| policy.spec.pods.selects_all()) {
+            Some(policy) => policies.push((policy, "no pod can".to_owned())),
+            None => policies.extend(
+                concerned
+                    .by_ref()
+                    .take(FINDINGS)
+                    .map(|policy| (policy, format!("no pod with {} can", policy.spec.pods))),
+            ),
+        }
+    } else {
+        let mut silent: Vec<&Workload> = without(view, isolating, any);
+        for policy in isolating {
+            let (selected, rest): (Vec<&Workload>, Vec<&Workload>) =
+                silent.iter().partition(|workload| policy.spec.pods.matches(&workload.labels));
+            silent = rest;
+            if !selected.is_empty() {
+                policies.push((policy, format!("pods of {} can't", pods::names(&selected))));
+            }
+        }
+    }
+    let resolver = resolver(view.cluster);
+    for (policy, whose) in policies {
+        let selector = selector_json(policy);
+        found.push(
+            Finding::new(
+                &DNS_MISSING,
+                Object::policy(view.namespace, &policy.name),
+                format!(
+                    "{}: {whose} resolve any name: {:?} isolates them for egress, and nothing lets them reach a DNS server",
+                    view.namespace, policy.name
+                ),
+            )
+            .help(format!("add a NetworkPolicy that allows UDP and TCP {} to the resolver{}", resolver.port(), unless_known(view.cluster)))
+            .snippet(format!(
+                "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {ALLOW_DNS}\n  namespace: {}\nspec:\n  \
+                 podSelector: {selector}\n  policyTypes:\n  - Egress\n  egress:\n{}",
+                view.namespace,
+                rule_yaml(&resolver, 2)
+            ))
+            .fix(Fix::Add(vec![json!({
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": { "name": ALLOW_DNS, "namespace": view.namespace },
+                "spec": {
+                    "podSelector": selector,
+                    "policyTypes": ["Egress"],
+                    "egress": [{ "to": resolver.peers(), "ports": ports_json(&resolver) }],
+                },
+            })])),
+        );
+    }
+}
+
+fn wrong_target(
+    view: &View<'_>,
+    policy: &NetworkPolicy,
+    i: usize,
+    rule: &Rule,
+    right: &[&NetworkPolicy],
+    found: &mut Vec<Finding>,
+) {
+    if !leaves_out(view, policy, right, false) {
+        return;
+    }
+    let unlabelled =
+        rule.peers.iter().flatten().enumerate().find_map(|(j, peer)| by_missing_label(peer, view).map(|ns| (j, ns)));
+    let who = pods::who(&policy.spec.pods);
+    let (path, message, help) = match unlabelled {
+        Some((j, namespace)) => (
+            format!("spec.egress[{i}].to[{j}].namespaceSelector"),
+            format!(
+                "{who} can't look names up: no namespace carries the label {NOT_AUTOMATIC}={namespace} unless somebody has put \
+                 it there, so this rule lets them reach nothing"
+            ),
+            format!("select by {NAMESPACE_NAME_LABEL}, which the API server sets on every namespace"),
+        ),
+        None => (
+            format!("spec.egress[{i}]"),
+            format!(
+                "{who} can't look names up: this cluster resolves at {}, and the rule leads elsewhere",
+                view.cluster.dns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+            ),
+            DNS_WRONG_TARGET.fix.to_owned(),
+        ),
+    };
+    let resolver = resolver(view.cluster);
+    let mut finding = Finding::new(&DNS_WRONG_TARGET, Object::policy(view.namespace, &policy.name), message)
+        .at(path)
+        .help(help)
+        .snippet(format!("egress:\n{}", rule_yaml(&resolver, 0)));
+    if !view.cluster.dns.is_empty()
+        && let Some(patch) =
+            pods::add("spec.egress.-", &json!({ "to": resolver.peers(), "ports": ports_json(&resolver) }))
+    {
+        finding = finding.fix(Fix::Patch(patch));
+    }
+    found.push(finding);
+}
+
+fn udp_only(
+    view: &View<'_>,
+    policy: &NetworkPolicy,
+    i: usize,
+    rule: &Rule,
+    tcp: &[&NetworkPolicy],
+    found: &mut Vec<Finding>,
+) {
+    let ports = rule.ports.as_deref().unwrap_or_default();
+    let udp =
+        ports.iter().enumerate().find_map(|(j, entry)| Some((j, named_port(entry, Protocol::Udp, view.cluster)?)));
+    let Some((j, port)) = udp else { return };
+    if !leaves_out(view, policy, tcp, true) {
+        return;
+    }
+    let port = match port {
+        Ports::Range(_, from, _) => json!(from),
+        // The name of the TCP port is not known; CoreDNS calls it dns-tcp.
+        Ports::Named(..) => json!(PORT),
+    };
+    let mut finding = Finding::new(
+        &DNS_UDP_ONLY,
+        Object::policy(view.namespace, &policy.name),
+        format!(
+            "{} can ask a DNS server over UDP and not over TCP: answers that do not fit into a datagram never arrive",
+            pods::who(&policy.spec.pods)
+        ),
+    )
+    .at(format!("spec.egress[{i}].ports[{j}]"))
+    .help(format!("add TCP {port} beside it"))
+    .snippet(format!("ports:\n- protocol: UDP\n  port: {port}\n- protocol: TCP\n  port: {port}\n"));
+    if let Some(patch) = pods::add(&format!("spec.egress[{i}].ports.-"), &json!({ "protocol": "TCP", "port": port })) {
+        finding = finding.fix(Fix::Patch(patch));
+    }
+    found.push(finding);
+}
+
+/// The workloads that are isolated for egress, and that none of `others` selects.
+fn without<'v>(view: &View<'v>, isolating: &[&NetworkPolicy], others: &[&NetworkPolicy]) -> Vec<&'v Workload> {
+    let selects = |policies: &[&NetworkPolicy], workload: &Workload| {
+        policies.iter().any(|policy| policy.spec.pods.matches(&workload.labels))
+    };
+    view.workloads()
+        .iter()
+        .filter(|workload| !workload.host_network && selects(isolating, workload) && !selects(others, workload))
+        .collect()
+}
+
+/// Whether `policy` selects pods that none of `others` does: of the workloads where some are known. Otherwise any pod that
+/// it selects counts where `any` says so, and else all of them must be left out.
+fn leaves_out(view: &View<'_>, policy: &NetworkPolicy, others: &[&NetworkPolicy], any: bool) -> bool {
+    if !view.workloads().is_empty() {
+        return !without(view, &[policy], others).is_empty();
+    }
+    if any {
+        return coverage::lost(&[policy], others, Direction::Egress).is_some();
+    }
+    !others.iter().any(|other| pods::overlap(&policy.spec.pods, &other.spec.pods))
+}
+
+fn used(rule: &Rule, view: &View<'_>) -> Use {
+    if !is_for_dns(rule, Protocol::Udp, view.namespace, view.cluster) {
+        return Use::Other;
+    }
+    let right = if view.cluster.dns.is_empty() {
+        let peers = rule.peers.as_deref();
+        peers.is_none_or(|peers| peers.iter().any(|peer| by_missing_label(peer, view).is_none()))
+    } else {
+        view.cluster.dns.iter().any(|resolver| reaches(rule, resolver, view))
+    };
+    if right { Use::Right } else { Use::Wrong }
+}
+
+/// The entry, if it names a port of resolvers, and not nearly all ports.
+fn named_port<'p>(entry: &'p Ports, protocol: Protocol, cluster: &Cluster) -> Option<&'p Ports> {
+    /// More ports than this, and a rule is not about DNS.
+    const FEW: u16 = 100;
+    let mut known = PORTS.into_iter().chain(cluster.dns.iter().map(Resolver::port));
+    let named = match entry {
+        Ports::Range(p, from, to) => {
+            *p == protocol && to - from < FEW && known.any(|port| (*from..=*to).contains(&port))
+        }
+        Ports::Named(p, name) => *p == protocol && name.contains("dns"),
+    };
+    named.then_some(entry)
+}
+
+fn names_port(rule: &Rule, protocol: Protocol, cluster: &Cluster) -> bool {
+    rule.ports.iter().flatten().any(|entry| named_port(entry, protocol, cluster).is_some())
+}
+
+/// Whether a rule is there for DNS, or makes one needless.
+fn is_for_dns(rule: &Rule, protocol: Protocol, namespace: &str, cluster: &Cluster) -> bool {
+    if names_port(rule, protocol, cluster) {
+        return true;
+    }
+    let wide = |entry: &Ports| match entry {
+        Ports::Range(p, from, to) => *p == protocol && (*from..=*to).contains(&PORT),
+        Ports::Named(..) => false,
+    };
+    if rule.ports.as_ref().is_some_and(|ports| !ports.iter().any(wide)) {
+        return false;
+    }
+    let own = [namespace];
+    let Some(peers) = &rule.peers else { return true };
+    peers.iter().any(|peer| match peer {
+        Peer::Block { cidr, .. } => {
+            let resolvers = [Resolver::node_local(), Resolver::gke()];
+            let mut known = resolvers.iter().chain(&cluster.dns);
+            cidr.prefix_len() < cidr.max_prefix_len()
+                || known.any(|resolver| matches!(resolver, Resolver::Address { address, .. } if cidr.contains(address)))
+        }
+        Peer::Pods { namespaces, .. } => {
+            let known = cluster.dns.iter().filter_map(|resolver| match resolver {
+                Resolver::Pods { namespace, .. } => Some(namespace.as_str()),
+                Resolver::Address { .. } => None,
+            });
+            let mut resolving = NAMESPACES.into_iter().chain(known);
+            resolving.any(|name| match namespaces {
+                None => own.contains(&name),
+                Some(selector) => may_match(selector, &[(NAMESPACE_NAME_LABEL, name)]),
+            })
+        }
+    })
+}
+
+/// Whether a selector matches an object of which only some labels are known: what is not known is believed to match.
+fn may_match(selector: &Selector, known: &[(&str, &str)]) -> bool {
+    selector
+        .keys()
+        .all(|(key, set)| known.iter().find(|(name, _)| *name == key).is_none_or(|(_, value)| set.admits(Some(value))))
+}
+
+fn stated<'v>(inventory: Option<&'v Inventory>, namespace: &str) -> Option<&'v Labels> {
+    inventory?.namespaces.get(namespace).filter(|namespace| namespace.stated).map(|namespace| &namespace.labels)
+}
+
+/// The namespace that a peer means by a label that it does not carry.
+fn by_missing_label(peer: &Peer, view: &View<'_>) -> Option<&'static str> {
+    let Peer::Pods { namespaces: Some(selector), .. } = peer else { return None };
+    let (_, set) = selector.keys().find(|(key, set)| *key == NOT_AUTOMATIC && !set.admits(None))?;
+    let meant =
+        NAMESPACES.into_iter().find(|name| set.admits(Some(name)) && set.mentioned().any(|text| text == *name))?;
+    // Where the Namespace is there, its labels say.
+    stated(view.inventory, meant).is_none_or(|labels| !selector.matches(labels)).then_some(meant)
+}
+
+fn reaches(rule: &Rule, resolver: &Resolver, view: &View<'_>) -> bool {
+    let lets = |entry: &Ports| match entry {
+        Ports::Range(protocol, from, to) => *protocol == Protocol::Udp && (*from..=*to).contains(&resolver.port()),
+        // A name is the pods', and CoreDNS calls its port so.
+        Ports::Named(protocol, name) => {
+            *protocol == Protocol::Udp && name.contains("dns") && matches!(resolver, Resolver::Pods { .. })
+        }
+    };
+    if rule.ports.as_ref().is_some_and(|ports| !ports.iter().any(lets)) {
+        return false;
+    }
+    rule.peers.as_deref().is_none_or(|peers| peers.iter().any(|peer| leads_to(peer, resolver, view)))
+}
+
+fn leads_to(peer: &Peer, resolver: &Resolver, view: &View<'_>) -> bool {
+    match (peer, resolver) {
+        (Peer::Block { cidr, except }, Resolver::Address { address, .. }) => {
+            cidr.contains(address) && !except.iter().any(|taken| taken.contains(address))
+        }
+        (Peer::Pods { namespaces, pods }, Resolver::Pods { namespace, labels, .. }) => {
+            let there = match namespaces {
+                None => namespace == view.namespace,
+                Some(selector) => match stated(view.inventory, namespace) {
+                    Some(labels) => selector.matches(labels),
+                    None => {
+                        by_missing_label(peer, view).is_none()
+                            && may_match(selector, &[(NAMESPACE_NAME_LABEL, namespace)])
+                    }
+                },
+            };
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            there && pods.as_ref().is_none_or(|selector| may_match(selector, &labels))
+        }
+        // A block may match pods in some clusters, and a cluster's resolver seldom is meant by one; all addresses are.
+        (Peer::Block { cidr, .. }, Resolver::Pods { .. }) => cidr.prefix_len() == 0,
+        (Peer::Pods { .. }, Resolver::Address { .. }) => false,
+    }
+}
+
+fn resolver(cluster: &Cluster) -> Resolver {
+    cluster.dns.first().cloned().unwrap_or_else(Resolver::usual)
+}
+
+fn unless_known(cluster: &Cluster) -> &'static str {
+    if cluster.dns.is_empty() {
+        " (kube-dns in kube-system in most clusters; --cluster-dns says where this one resolves)"
+    } else {
+        ""
+    }
+}
+
+fn ports_json(resolver: &Resolver) -> Value {
+    let port = resolver.port();
+    json!([{ "protocol": "UDP", "port": port }, { "protocol": "TCP", "port": port }])
+}
+
+/// A rule that leads to a resolver, as an item of `egress`, with each line indented by so many spaces.
+fn rule_yaml(resolver: &Resolver, indent: usize) -> String {
+    let mut lines = vec!["- to:".to_owned()];
+    match resolver {
+        Resolver::Pods { namespace, labels, .. } => {
+            lines.push("  - namespaceSelector:".to_owned());
+            lines.push("      matchLabels:".to_owned());
+            lines.push(format!("        {NAMESPACE_NAME_LABEL}: {}", pods::yaml(namespace)));
+            if !labels.is_empty() {
+                lines.push("    podSelector:".to_owned());
+                lines.push("      matchLabels:".to_owned());
+                lines.extend(labels.iter().map(|(key, value)| format!("        {key}: {}", pods::yaml(value))));
+            }
+        }
+        Resolver::Address { address, .. } => {
+            lines.push("  - ipBlock:".to_owned());
+            lines.push(format!("      cidr: {}", ipnet::IpNet::from(*address)));
+        }
+    }
+    lines.push("  ports:".to_owned());
+    for protocol in ["UDP", "TCP"] {
+        lines.push(format!("  - protocol: {protocol}"));
+        lines.push(format!("    port: {}", resolver.port()));
+    }
+    let indent = " ".repeat(indent);
+    lines.iter().flat_map(|line| [indent.as_str(), line, "\n"]).collect()
+}
+
+/// The pods that a policy selects, where they can be said in a simple way; otherwise every pod.
+fn selector_json(policy: &NetworkPolicy) -> Value {
+    let mut labels = serde_json::Map::new();
+    for (key, set) in policy.spec.pods.keys() {
+        let mut values = set.mentioned();
+        match (values.next(), values.next(), set.admits(None)) {
+            (Some(value), None, false) if set.admits(Some(value)) => labels.insert(key.to_owned(), json!(value)),
+            _ => return json!({}),
+        };
+    }
+    if labels.is_empty() { json!({}) } else { json!({ "matchLabels": labels }) }
+}
