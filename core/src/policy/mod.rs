@@ -13,6 +13,7 @@ pub mod holes;
 pub mod lint;
 pub mod parse;
 pub mod ports;
+pub mod reach;
 pub mod selectors;
 pub mod space;
 pub mod verdict;

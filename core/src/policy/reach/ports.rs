@@ -1,0 +1,139 @@
+//! Ports as sets, once every name is resolved.
+
+use std::fmt;
+
+use crate::inventory::Workload;
+use crate::policy::ports::{PORTS, Ports, Protocol};
+
+/// A set of ports by protocol: sorted ranges that neither meet nor touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortSet(Vec<(Protocol, u16, u16)>);
+
+impl PortSet {
+    /// No port.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Every port of every protocol that NetworkPolicy covers.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(Protocol::ALL.into_iter().map(|protocol| (protocol, PORTS.0, PORTS.1)).collect())
+    }
+
+    /// From ranges in any order, which may overlap: the first port and the last, both included.
+    #[must_use]
+    pub fn of(mut ranges: Vec<(Protocol, u16, u16)>) -> Self {
+        ranges.retain(|(_, from, to)| from <= to);
+        ranges.sort_unstable();
+        let mut merged: Vec<(Protocol, u16, u16)> = Vec::with_capacity(ranges.len());
+        for (protocol, from, to) in ranges {
+            match merged.last_mut() {
+                Some((last, _, end)) if *last == protocol && u32::from(from) <= u32::from(*end) + 1 => {
+                    *end = (*end).max(to);
+                }
+                _ => merged.push((protocol, from, to)),
+            }
+        }
+        Self(merged)
+    }
+
+    /// What the `ports` of a rule come to at a destination, whose container ports names stand for. No name stands for
+    /// anything at an address, nor at a pod with its node's network.
+    #[must_use]
+    pub fn at(entries: Option<&[Ports]>, destination: Option<&Workload>) -> Self {
+        let Some(entries) = entries else { return Self::all() };
+        let mut ranges = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match entry {
+                Ports::Range(protocol, from, to) => ranges.push((*protocol, *from, *to)),
+                Ports::Named(protocol, name) => ranges.extend(
+                    destination
+                        .filter(|workload| !workload.host_network)
+                        .into_iter()
+                        .flat_map(|workload| &workload.ports)
+                        .filter(|port| port.protocol == *protocol && port.name == *name)
+                        .map(|port| (port.protocol, port.number, port.number)),
+                ),
+            }
+        }
+        Self::of(ranges)
+    }
+
+    /// Whether there is no port.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether there is every port of every protocol.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.0.len() == Protocol::ALL.len() && self.0.iter().all(|(_, from, to)| (*from, *to) == PORTS)
+    }
+
+    /// Whether a port is there.
+    #[must_use]
+    pub fn contains(&self, protocol: Protocol, number: u16) -> bool {
+        self.0.iter().any(|(p, from, to)| *p == protocol && (*from..=*to).contains(&number))
+    }
+
+    /// What is in one of the two.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::of(self.0.iter().chain(&other.0).copied().collect())
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut both = Vec::new();
+        for (p, from, to) in &self.0 {
+            for (q, other_from, other_to) in &other.0 {
+                if p == q {
+                    both.push((*p, *from.max(other_from), *to.min(other_to)));
+                }
+            }
+        }
+        Self::of(both)
+    }
+
+    /// What is here and not in the other.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let mut left = Vec::new();
+        for &(protocol, from, to) in &self.0 {
+            let mut next = u32::from(from);
+            for &(_, taken_from, taken_to) in other.0.iter().filter(|(p, ..)| *p == protocol) {
+                if u32::from(taken_from) > next
+                    && let Ok(start) = u16::try_from(next)
+                {
+                    left.push((protocol, start, to.min(taken_from - 1)));
+                }
+                next = next.max(u32::from(taken_to) + 1);
+            }
+            if let Ok(start) = u16::try_from(next) {
+                left.push((protocol, start, to));
+            }
+        }
+        Self::of(left)
+    }
+
+    /// The merged ranges, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = Ports> {
+        self.0.iter().map(|(protocol, from, to)| Ports::Range(*protocol, *from, *to))
+    }
+
+    /// As reports list them: `*` for all, else each range, such as `TCP/5432`.
+    #[must_use]
+    pub fn list(&self) -> Vec<String> {
+        if self.is_all() { vec!["*".to_owned()] } else { self.ranges().map(|range| range.to_string()).collect() }
+    }
+}
+
+impl fmt::Display for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.list().join(", "))
+    }
+}
