@@ -1,11 +1,7 @@
 //! Manifests into an inventory.
 
-use ringfence_core::index::Isolation;
 use ringfence_core::inventory::{Inventory, Written, concerns, workload};
-use ringfence_core::object::ObjectMeta;
 use ringfence_core::policy::parse::{self, ParseError, Source};
-use ringfence_core::policy::selectors::Labels;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::manifests::{Object, Problem};
@@ -72,18 +68,8 @@ impl Reading {
     fn namespace(&mut self, object: &Object, name: &str) {
         let value = object.to_value();
         let metadata = value.get("metadata").unwrap_or(&Value::Null);
-        let read = Option::<ObjectMeta<'_>>::deserialize(metadata).map(Option::unwrap_or_default).and_then(|known| {
-            Ok((known, Option::<Labels>::deserialize(metadata.get("labels").unwrap_or(&Value::Null))?))
-        });
-        match read {
-            Ok((known, labels)) => {
-                let namespace = self.inventory.namespace_mut(name);
-                namespace.isolation = Isolation::of(&known);
-                namespace.terminating = known.is_deleting();
-                namespace.suppressions = known.suppressions();
-                namespace.state(name, labels.unwrap_or_default());
-            }
-            Err(error) => self.problem(object, "metadata", format!("metadata: {error}")),
+        if let Err(error) = super::state(&mut self.inventory, name, metadata) {
+            self.problem(object, "metadata", format!("metadata: {error}"));
         }
     }
 
