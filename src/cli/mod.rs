@@ -5,12 +5,18 @@ mod certs;
 mod check;
 mod cluster_args;
 mod config;
+mod connect;
 mod demo;
+mod diff;
+mod endpoint;
 mod explain;
+mod matrix;
 mod render;
 mod serve;
+mod source;
 mod uninstall;
 
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -42,6 +48,14 @@ enum Command {
     Check(check::Args),
     /// Say what a lint of `check` is about, what it does to traffic, and how to mend it.
     Explain(explain::Args),
+    /// Say whether one end reaches a port of another, and which policy decides. Exits with 0 where it does, 1 where it does
+    /// not, 2 where that can't be said.
+    Connect(connect::Args),
+    /// Print who can reach whom: between workloads, and to and from the outside.
+    Matrix(matrix::Args),
+    /// Print which connections appear and disappear between two sets of manifests, or where one is applied to a cluster.
+    /// Exits with 1 where anything is newly exposed, 0 where nothing is, 2 where that can't be said.
+    Diff(diff::Args),
     /// Print the policies of a profile for a namespace, as YAML that kubectl accepts.
     Render(render::Args),
     /// Write development certificates.
@@ -63,6 +77,9 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Connect(args) => connect::run(&args),
+        Command::Matrix(args) => matrix::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Config(args) => config::run(&args),
@@ -73,6 +90,19 @@ pub fn main() -> ExitCode {
         eprintln!("ringfence: {error:#}");
         ExitCode::from(FAILED)
     })
+}
+
+/// Writes to standard output, piece by piece. Whoever reads it and has had enough may close it.
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // What is left is not tried again when it is dropped.
+            let _ = out.into_parts();
+            Ok(())
+        }
+        written => written.context("failed to write to standard output"),
+    }
 }
 
 /// Prints a value as YAML.
@@ -134,7 +164,7 @@ impl KubeArgs {
             }
             None => kube::Config::infer().await.context(
                 "there is neither a kubeconfig nor a pod's service account; give --kubeconfig FILE, or --manifests \
-                 PATH… to serve an embedded cluster",
+                 PATH… to do without a cluster",
             ),
         }
     }

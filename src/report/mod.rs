@@ -2,6 +2,7 @@
 
 pub mod explain;
 pub mod json;
+pub mod reach;
 pub mod text;
 
 use ringfence_core::index::State;

@@ -9,6 +9,10 @@
 
 mod check;
 mod commands;
+mod connect;
+mod diff;
+mod guide;
 mod lint_pages;
 mod lints;
+mod matrix;
 mod run;

@@ -1,0 +1,104 @@
+//! Where a command that asks who can reach whom has namespaces, policies and workloads from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kube::Client;
+use ringfence_core::admission::warnings::sanitised;
+use ringfence_core::inventory::Inventory;
+
+use super::KubeArgs;
+use crate::inventory::live::{self, Read, Scope};
+use crate::{inventory, manifests};
+
+/// How long the API server may be silent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Manifests, or a cluster.
+#[derive(clap::Args)]
+pub(super) struct SourceArgs {
+    /// Look at these manifests and not at a cluster: files, directories, or - for standard input.
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["kubeconfig", "context"])]
+    pub(super) manifests: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) defaults: Defaults,
+    #[command(flatten)]
+    pub(super) kube: KubeArgs,
+}
+
+/// What manifests leave out.
+#[derive(clap::Args)]
+pub(super) struct Defaults {
+    /// The namespace of manifests that do not state one.
+    #[arg(long, value_name = "NAMESPACE", default_value = "default")]
+    default_namespace: String,
+}
+
+impl Defaults {
+    /// Reads manifests.
+    ///
+    /// # Errors
+    /// Where anything can't be read: it could have been the policy that decides.
+    pub(super) fn read(&self, paths: &[PathBuf]) -> Result<Inventory> {
+        let loaded = manifests::load(paths);
+        let (inventory, unreadable) = inventory::of(&loaded.objects, &self.default_namespace);
+        let problems: Vec<String> =
+            loaded.problems.iter().chain(&unreadable).map(|problem| sanitised(&problem.to_string())).collect();
+        if !problems.is_empty() {
+            bail!("the manifests have errors:\n{}", problems.join("\n"));
+        }
+        Ok(inventory)
+    }
+}
+
+impl SourceArgs {
+    /// All there is, one entry for each family of workloads.
+    pub(super) fn read(&self) -> Result<Inventory> {
+        if !self.manifests.is_empty() {
+            return self.defaults.read(&self.manifests);
+        }
+        let mut inventory = cluster(&self.kube)?;
+        live::fold(&mut inventory);
+        Ok(inventory)
+    }
+}
+
+/// A client that does not wait for ever.
+pub(super) async fn client(kube: &KubeArgs) -> Result<Client> {
+    let mut config = kube.load().await?;
+    config.connect_timeout = Some(PATIENCE);
+    config.read_timeout = Some(PATIENCE);
+    Client::try_from(config).context("failed to make a client for the API server")
+}
+
+/// All of a cluster, what a workload has made besides the workload.
+///
+/// # Errors
+/// Where pods can't be listed: those that nothing made would be left out. A kind of which that can't happen, since its
+/// pods are there, is said to be missing.
+pub(super) fn cluster(kube: &KubeArgs) -> Result<Inventory> {
+    let Read { inventory, unlisted, remarks } = super::serve::runtime()?
+        .block_on(async { anyhow::Ok(live::read(&client(kube).await?, Scope::Cluster).await?) })?;
+    if let Some(said) = unlisted.get("Pod") {
+        bail!("the pods of the cluster can't be listed, and those that no workload made would be left out: {said}");
+    }
+    for (kind, said) in &unlisted {
+        say(&format!(
+            "no {kind} can be listed: its pods stand for themselves, and one without pods is left out: {said}"
+        ));
+    }
+    say_all(&remarks);
+    Ok(inventory)
+}
+
+/// Says something besides the answer.
+pub(super) fn say(remark: &str) {
+    eprintln!("ringfence: {}", sanitised(remark));
+}
+
+pub(super) fn say_all(remarks: &[String]) {
+    for remark in remarks {
+        say(remark);
+    }
+}

@@ -1,0 +1,215 @@
+//! `ringfence matrix`: its three forms, and that they stay readable.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::run::{Ran, ringfence, ringfence_in};
+
+const BEFORE: &str = "tests/fixtures/guide/before.yaml";
+const STEP_2: &str = "tests/fixtures/guide/step-2.yaml";
+const STEP_4: &str = "tests/fixtures/guide/step-4.yaml";
+
+fn matrix(manifests: &str, arguments: &[&str]) -> Ran {
+    ringfence_in(Path::new("."), &[&["matrix", "--manifests", "-"], arguments].concat(), manifests)
+}
+
+/// Namespaces `team-1`, `team-2`, …, each with the Deployments `web` and `db`, and these policies.
+fn teams(count: usize, policies: &str) -> String {
+    let mut text = String::new();
+    for team in 1..=count {
+        let namespace = format!("team-{team}");
+        writeln!(text, "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}").unwrap();
+        for name in ["web", "db"] {
+            writeln!(
+                text,
+                "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+                 spec: {{template: {{metadata: {{labels: {{app: {name}}}}}}}}}"
+            )
+            .unwrap();
+        }
+        text.push_str(&policies.replace("NAMESPACE", &namespace));
+    }
+    text
+}
+
+const DENY_ALL: &str = "---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny, namespace: NAMESPACE}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+";
+
+const SAME_NAMESPACE: &str = "---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: same, namespace: NAMESPACE}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress, Egress]
+  ingress: [{from: [{podSelector: {}}]}]
+  egress: [{to: [{podSelector: {}}]}]
+";
+
+fn workload(namespace: &str, kind: &str, name: &str) -> Value {
+    json!({ "namespace": namespace, "kind": kind, "name": name })
+}
+
+#[test]
+fn the_json_lists_each_connection_with_its_ports() {
+    let ran = ringfence(&["matrix", "-n", "backend", "-o", "json", "--manifests", BEFORE, STEP_2, STEP_4]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(
+        ran.json(),
+        json!({ "version": 1, "connections": [
+            {
+                "from": workload("backend", "Pod", "db"), "to": { "cidr": "10.0.1.50/32" },
+                "ports": ["TCP/5432"],
+            },
+            {
+                "from": workload("frontend", "Pod", "web"), "to": workload("backend", "Pod", "db"),
+                "ports": ["TCP/5432"],
+            },
+        ] })
+    );
+}
+
+#[test]
+fn every_port_is_a_star_and_the_outside_is_blocks() {
+    let report = matrix(&teams(1, ""), &["-o", "json"]).json();
+    let connections = report["connections"].as_array().unwrap();
+    let of = |from: &Value, to: &Value| {
+        connections
+            .iter()
+            .find(|connection| connection["from"] == *from && connection["to"] == *to)
+            .map(|it| &it["ports"])
+    };
+    let (web, db) = (workload("team-1", "Deployment", "web"), workload("team-1", "Deployment", "db"));
+    for (from, to) in
+        [(&web, &db), (&web, &web), (&db, &json!({ "cidr": "0.0.0.0/0" })), (&json!({ "cidr": "::/0" }), &db)]
+    {
+        assert_eq!(of(from, to), Some(&json!(["*"])), "{from} {to}");
+    }
+}
+
+#[test]
+fn nothing_is_listed_where_nobody_can_reach_anybody() {
+    assert_eq!(matrix(&teams(2, DENY_ALL), &["-o", "json"]).json(), json!({ "version": 1, "connections": [] }));
+    assert_eq!(matrix(&teams(2, DENY_ALL), &[]).stdout, "nobody can reach anybody\n");
+}
+
+#[test]
+fn the_text_of_the_guide_is_readable() {
+    let steps = ["1", "2", "3", "4", "5"].map(|step| format!("tests/fixtures/guide/step-{step}.yaml"));
+    let mut arguments = vec!["matrix", "--manifests", BEFORE];
+    arguments.extend(steps.iter().map(String::as_str));
+    insta::assert_snapshot!(ringfence(&arguments).stdout);
+}
+
+#[test]
+fn the_text_takes_a_few_lines_for_a_flat_cluster_of_any_size_and_some_per_isolated_namespace() {
+    let lines = |manifests: &str| matrix(manifests, &[]).stdout.lines().count();
+    assert!(lines(&teams(10, "")) < 10);
+    assert_eq!(lines(&teams(10, "")), lines(&teams(40, "")));
+    let text = matrix(&teams(40, SAME_NAMESPACE), &[]).stdout;
+    assert!(text.contains("team-7/* can reach\n  on every port: team-7/*\n"), "{text}");
+    assert_eq!(text.lines().count(), 80);
+}
+
+#[test]
+fn a_namespace_that_is_asked_for_is_at_one_end_of_each_line() {
+    let manifests = teams(5, "");
+    let report = matrix(&manifests, &["-o", "json", "--namespace", "team-3"]).json();
+    let connections = report["connections"].as_array().unwrap();
+    let is_in = |end: &Value| end["namespace"] == "team-3";
+    assert!(connections.iter().all(|connection| is_in(&connection["from"]) || is_in(&connection["to"])));
+    // To and from 8 of the others, 4 within, and to and from both families outside.
+    assert_eq!(connections.len(), 2 * 2 * 8 + 4 + 2 * 2 * 2);
+    let text = matrix(&manifests, &["--namespace", "team-3"]).stdout;
+    let (ours, others): (Vec<&str>, Vec<&str>) = text.split("can reach\n").partition(|part| part.contains("team-3"));
+    assert!(!ours.is_empty() && others.iter().all(|part| !part.contains("team-1/*: ")), "{text}");
+    let ran = matrix(&manifests, &["--namespace", "team3"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("--namespace team3: there is no namespace \"team3\"; there are team-3, "),
+        "{}",
+        ran.stderr
+    );
+}
+
+/// The statements of a graph: what graphviz's grammar allows of them here. Source: <https://graphviz.org/doc/info/lang.html>
+fn statements(dot: &str) -> Vec<&str> {
+    let body = dot.strip_prefix("digraph ringfence {\n").unwrap().strip_suffix("}\n").unwrap();
+    body.lines().map(|line| line.strip_prefix("  ").unwrap().strip_suffix(';').unwrap()).collect()
+}
+
+/// A text without its quoted strings, of which each must end.
+fn unquoted(statement: &str) -> String {
+    let (mut left, mut characters) = (String::new(), statement.chars());
+    while let Some(c) = characters.next() {
+        if c != '"' {
+            left.push(c);
+            continue;
+        }
+        left.push('_');
+        loop {
+            match characters.next().expect("a string ends") {
+                '"' => break,
+                '\\' => {
+                    characters.next().expect("an escape is whole");
+                }
+                _ => {}
+            }
+        }
+    }
+    left
+}
+
+#[test]
+fn the_graph_is_one_for_graphviz_whatever_names_hold() {
+    let hostile = r#"a\"b\\c]; evil -> worse [label=\""#;
+    let manifests = teams(2, "")
+        + &format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: \"{hostile}\", namespace: team-1}}\nspec: {{}}\n"
+        );
+    let ran = matrix(&manifests, &["-o", "dot"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let mut nodes = 0;
+    for statement in statements(&ran.stdout) {
+        let bare = unquoted(statement);
+        let form: String = bare.chars().filter(|c| !c.is_ascii_digit()).collect();
+        nodes += usize::from(form.starts_with("n [label"));
+        let known = ["rankdir=LR", "node [shape=box]", "n [label=_]", "n [label=_, shape=ellipse]", "n -> n [label=_]"];
+        assert!(known.contains(&form.as_str()) || form.starts_with("n [label=_ + _"), "{statement}");
+    }
+    assert!(nodes > 1 && ran.stdout.contains(r#"a\"b\\c]; evil -> worse"#), "{}", ran.stdout);
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("teams.yaml");
+    std::fs::write(&file, teams(60, "")).unwrap();
+    for output in ["json", "text", "dot"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .args(["matrix", "-o", output, "--manifests"])
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), said.as_str()), (Some(0), ""), "{output}");
+    }
+}
+
+#[test]
+fn errors_in_the_manifests_are_said_and_nothing_is_listed() {
+    let ran = matrix("apiVersion: v1\nkind: Namespace\nmetadata: {}\n", &["-o", "json"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.contains("-:3:1: Namespace \"\": metadata.name"), "{}", ran.stderr);
+}
