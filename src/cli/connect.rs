@@ -71,7 +71,9 @@ async fn of_cluster(args: &Args) -> Result<Inventory> {
         match live::pod_with_address(&client, *address).await {
             Ok(None) => {}
             Ok(Some((namespace, pod))) => bail!("{flag} {}", endpoint::is_a_pods(*address, &namespace, "Pod", &pod)),
-            Err(error) => source::say(&format!("{flag} {address} is taken for no pod's: nobody could look: {error}")),
+            Err(error) => {
+                source::say(&format!("{flag} {address} is taken for no pod's address: nobody could look: {error}"))
+            }
         }
     }
     let names: BTreeSet<String> = ends.iter().filter_map(|(_, end)| end.namespace()).map(str::to_owned).collect();

@@ -34,6 +34,7 @@ mod never_in_the_way;
 mod outlive;
 mod permission;
 mod race;
+mod reach;
 mod readme;
 mod reviews;
 mod rights;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
         leader::tests(),
         outlive::tests(),
         permission::tests(),
+        reach::tests(),
         readme::tests(),
         rights::tests(),
         rollout::tests(),
