@@ -15,4 +15,5 @@ mod guide;
 mod lint_pages;
 mod lints;
 mod matrix;
+mod readme;
 mod run;
