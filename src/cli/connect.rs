@@ -53,6 +53,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 fn answer(args: &Args, inventory: &Inventory) -> Result<ExitCode> {
     let from = endpoint::find("--from", &args.from, inventory)?;
     let to = endpoint::find("--to", &args.to, inventory)?;
+    source::say_unknown_labels(inventory, |namespace| {
+        [&args.from, &args.to].iter().any(|end| end.namespace() == Some(namespace))
+    });
     let answer = reach::connect(inventory, &from, &to, &args.port)
         .map_err(|unresolved| anyhow!("--port {}", sanitised(&unresolved.to_string())))?;
     super::print(|out| match args.output {
@@ -72,7 +75,10 @@ async fn of_cluster(args: &Args) -> Result<Inventory> {
             Ok(None) => {}
             Ok(Some((namespace, pod))) => bail!("{flag} {}", endpoint::is_a_pods(*address, &namespace, "Pod", &pod)),
             Err(error) => {
-                source::say(&format!("{flag} {address} is taken for no pod's address: nobody could look: {error}"))
+                source::say(&format!(
+                    "{flag} {address} is taken for no pod's address: nobody could look: {}",
+                    live::told(error)
+                ));
             }
         }
     }

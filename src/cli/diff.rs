@@ -9,7 +9,7 @@ use ringfence_core::policy::reach::{Diff, Matrix};
 use super::KubeArgs;
 use super::matrix::FilterArgs;
 use super::source::{self, Defaults};
-use crate::inventory::{self, live};
+use crate::inventory;
 use crate::report::reach::{Naming, json, text};
 
 #[derive(clap::Args)]
@@ -51,8 +51,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             let mut before = source::cluster(&args.kube)?;
             let mut after = before.clone();
             inventory::apply(&mut after, &applied, args.prune);
-            live::fold(&mut before);
-            live::fold(&mut after);
+            inventory::fold(&mut before);
+            inventory::fold(&mut after);
             (before, after)
         }
         ([before, after], false) => {
@@ -62,6 +62,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         ([_], false) => bail!("one set of manifests has nothing to be compared with; give a second one, or --cluster"),
         _ => bail!("--cluster takes one set of manifests: those to be applied"),
     };
+    for set in [&before, &after] {
+        source::say_unknown_labels(set, |_| true);
+    }
     let filter = args.filter.over(&[&before, &after])?;
     let (old, new) = (Matrix::new(&before), Matrix::new(&after));
     let (diff, naming) = (Diff::new(&old, &new), Naming::of(&[&before, &after]));

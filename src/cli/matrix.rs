@@ -6,7 +6,7 @@ use anyhow::Result;
 use ringfence_core::policy::reach::Matrix;
 
 use super::endpoint;
-use super::source::SourceArgs;
+use super::source::{self, SourceArgs};
 use crate::report::reach::{Filter, Naming, dot, json, text};
 
 #[derive(clap::Args)]
@@ -47,6 +47,7 @@ impl FilterArgs {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let inventory = args.source.read()?;
+    source::say_unknown_labels(&inventory, |_| true);
     let filter = args.filter.over(&[&inventory])?;
     let (matrix, naming) = (Matrix::new(&inventory), Naming::of(&[&inventory]));
     super::print(|out| match args.output {

@@ -1,16 +1,20 @@
 //! Where a command that asks who can reach whom has namespaces, policies and workloads from.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use ringfence_core::admission::warnings::sanitised;
-use ringfence_core::inventory::Inventory;
+use ringfence_core::inventory::{Inventory, workload};
+use ringfence_core::policy::selectors::NAMESPACE_NAME_LABEL;
+use ringfence_core::policy::{Peer, Spec};
 
 use super::KubeArgs;
+use crate::inventory;
 use crate::inventory::live::{self, Read, Scope};
-use crate::{inventory, manifests};
+use crate::manifests::{self, Object, Problem};
 
 /// How long the API server may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,12 +47,38 @@ impl Defaults {
     pub(super) fn read(&self, paths: &[PathBuf]) -> Result<Inventory> {
         let loaded = manifests::load(paths);
         let (inventory, unreadable) = inventory::of(&loaded.objects, &self.default_namespace);
-        let problems: Vec<String> =
-            loaded.problems.iter().chain(&unreadable).map(|problem| sanitised(&problem.to_string())).collect();
+        let twice = self.twice(&loaded.objects);
+        let problems: Vec<String> = [&loaded.problems, &unreadable, &twice]
+            .into_iter()
+            .flatten()
+            .map(|problem| sanitised(&problem.to_string()))
+            .collect();
         if !problems.is_empty() {
             bail!("the manifests have errors:\n{}", problems.join("\n"));
         }
         Ok(inventory)
+    }
+
+    /// The workloads that are there twice: which of the two is meant can't be known.
+    fn twice(&self, objects: &[Object]) -> Vec<Problem> {
+        let mut known = BTreeSet::new();
+        let workloads = objects.iter().filter(|object| workload::is_workload(&object.api_version, &object.kind));
+        // One whose name is still to be made is another one each time.
+        let again = workloads.filter(|object| !object.name().is_empty()).filter(|object| {
+            !known.insert((object.namespace(&self.default_namespace), object.kind.as_str(), object.name()))
+        });
+        again
+            .map(|object| Problem {
+                file: object.file.to_string(),
+                at: Some(object.position_of("metadata.name")),
+                message: format!(
+                    "metadata.name: a second {} {:?} in namespace {:?}: only one of them could be stored; rename it",
+                    object.kind,
+                    object.name(),
+                    object.namespace(&self.default_namespace).unwrap_or_default()
+                ),
+            })
+            .collect()
     }
 }
 
@@ -59,7 +89,7 @@ impl SourceArgs {
             return self.defaults.read(&self.manifests);
         }
         let mut inventory = cluster(&self.kube)?;
-        live::fold(&mut inventory);
+        inventory::fold(&mut inventory);
         Ok(inventory)
     }
 }
@@ -90,6 +120,35 @@ pub(super) fn cluster(kube: &KubeArgs) -> Result<Inventory> {
     }
     say_all(&remarks);
     Ok(inventory)
+}
+
+/// Says which of the namespaces that count are not among the manifests, where a policy goes by labels of namespaces.
+pub(super) fn say_unknown_labels(inventory: &Inventory, counts: impl Fn(&str) -> bool) {
+    let unstated = inventory.namespaces.iter().filter(|(name, namespace)| !namespace.stated && counts(name));
+    let names: Vec<String> = unstated.map(|(name, _)| format!("{name:?}")).collect();
+    let policies = inventory.namespaces.values().flat_map(|namespace| &namespace.policies);
+    let mut keys = policies.map(|written| &written.policy.spec).flat_map(namespace_keys);
+    let (Some(key), Some(first)) = (keys.find(|key| *key != NAMESPACE_NAME_LABEL), names.first()) else { return };
+    let others = match names.len() - 1 {
+        0 => "is".to_owned(),
+        more => format!("and {more} more are"),
+    };
+    say(&format!(
+        "policies go by the label {key:?} of namespaces, and the Namespace {first} {others} not among the manifests: \
+         without it, none of its labels is known but its name"
+    ));
+}
+
+/// The labels by which a policy chooses namespaces.
+fn namespace_keys(spec: &Spec) -> impl Iterator<Item = &str> {
+    let rules = spec.ingress.iter().chain(&spec.egress).flatten();
+    rules.flat_map(|rule| rule.peers.iter().flatten()).flat_map(|peer| {
+        let selector = match peer {
+            Peer::Pods { namespaces, .. } => namespaces.as_ref(),
+            Peer::Block { .. } => None,
+        };
+        selector.into_iter().flat_map(|selector| selector.keys().map(|(key, _)| key))
+    })
 }
 
 /// Says something besides the answer.

@@ -1,8 +1,6 @@
 //! What an API server stores, as an inventory. Only `list` is used, and `get` on single namespaces where they can't be
 //! listed: of Namespaces, NetworkPolicies, Pods, and the seven kinds that make pods.
 
-mod fold;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -15,8 +13,6 @@ use ringfence_core::policy::parse::{self, Notes, Source};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-
-pub use fold::fold;
 
 /// How many objects are asked for at one time.
 const PAGE: u32 = 500;
@@ -117,7 +113,8 @@ impl Named {
 }
 
 /// An error as the API server words it.
-fn told(error: kube::Error) -> String {
+#[must_use]
+pub fn told(error: kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message,
         other => other.to_string(),

@@ -14,7 +14,7 @@ pub fn of(objects: &[Object], default_namespace: &str) -> (Inventory, Vec<Proble
         reading.add(object, default_namespace);
     }
     reading.inventory.conclude();
-    reading.inventory.drop_owned();
+    super::fold(&mut reading.inventory);
     (reading.inventory, reading.problems)
 }
 

@@ -1,6 +1,7 @@
 //! What fills an [`Inventory`]: manifests, or what an API server stores ([`live`]).
 
 mod apply;
+mod fold;
 pub mod live;
 mod manifests;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use apply::apply;
+pub use fold::fold;
 pub use manifests::of;
 
 /// Takes over a Namespace by its metadata.

@@ -177,6 +177,50 @@ fn errors_in_the_manifests_name_file_line_and_reason_and_nothing_is_answered() {
 }
 
 #[test]
+fn a_workload_that_is_there_twice_is_an_error() {
+    let twice = workload("Deployment", "web", "") + &workload("Deployment", "web", "hostNetwork: true");
+    failed(
+        &asked_of(&twice, "a/web", "a/web", "80"),
+        &["-:9:12: metadata.name: a second Deployment \"web\" in namespace \"a\""],
+    );
+}
+
+#[test]
+fn a_namespace_whose_labels_a_policy_goes_by_must_be_there_or_it_is_said() {
+    let policy = |key: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: a}}\n\
+             spec: {{podSelector: {{}}, ingress: [{{from: [{{namespaceSelector: {{matchLabels: {{{key}: b}}}}}}]}}]}}\n"
+        )
+    };
+    let pods = pod("web", "") + &pod("web", "").replace("namespace: a", "namespace: b");
+    let asked = |more: &str| asked_of(&(pods.clone() + more), "b/web", "a/web", "80");
+    assert_eq!(asked(&policy("kubernetes.io/metadata.name")).stderr, "");
+    let ran = asked(&policy("team"));
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr
+            .contains("policies go by the label \"team\" of namespaces, and the Namespace \"a\" and 1 more are not"),
+        "{}",
+        ran.stderr
+    );
+    let stated = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Namespace\n\
+                  metadata: {name: b, labels: {team: b}}\n";
+    let ran = asked(&(policy("team") + stated));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn the_pods_of_a_listing_are_their_deployment_s_with_their_addresses() {
+    let owned = pod("web-1", "podIPs: [{ip: 10.1.0.7}]").replace(
+        "labels: {app: web-1}",
+        "labels: {app: web}, ownerReferences: [{kind: Deployment, name: web, controller: true}]",
+    );
+    let ran = asked_of(&(workload("Deployment", "web", "") + &owned), "a/web", "10.1.0.7", "80");
+    failed(&ran, &["this is the address of a/Deployment/web"]);
+}
+
+#[test]
 fn a_pod_with_its_node_s_network_is_not_held_back() {
     let agent = "tests/fixtures/guide/mistakes/host-network.yaml";
     let ran = asked("production/ds/agent", "10.0.0.1", "443", &[], &[BEFORE, STEP_5, agent]);
