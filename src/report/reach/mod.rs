@@ -128,6 +128,16 @@ impl<'a> Classes<'a> {
     fn get(&self, numbers: &[usize]) -> Vec<&Parties<'a>> {
         numbers.iter().filter_map(|number| self.parties.get(*number)).collect()
     }
+
+    /// What parties are listed by: the first workload, and what is outside last.
+    fn place(&self, numbers: &[usize]) -> (bool, Option<(&'a str, &'a str, &'a str)>) {
+        let first = |parties: &Parties<'a>| match parties {
+            Parties::Workloads(members) => members.iter().map(Member::key).min(),
+            Parties::Outside(_) => None,
+        };
+        let first = self.get(numbers).into_iter().filter_map(first).min();
+        (first.is_none(), first)
+    }
 }
 
 /// Several parties, by their numbers.
@@ -168,11 +178,12 @@ impl<'a, T: Ord + Clone + std::hash::Hash> Table<'a, T> {
                 None => rows.push((vec![from], row)),
             }
         }
+        rows.sort_by_cached_key(|(sources, _)| self.classes.place(sources));
         (self.classes, rows)
     }
 
-    /// By what is said, the sources of which it is said of the same destinations, by these.
-    fn said(self) -> (Classes<'a>, BTreeMap<T, BTreeMap<Numbers, Numbers>>) {
+    /// By what is said, the sources of which it is said of the same destinations, with these, in order.
+    fn said(self) -> (Classes<'a>, BTreeMap<T, Vec<(Numbers, Numbers)>>) {
         let mut all: BTreeMap<T, BTreeMap<Numbers, Numbers>> = BTreeMap::new();
         for (from, row) in self.rows {
             for (said, mut to) in row {
@@ -180,6 +191,12 @@ impl<'a, T: Ord + Clone + std::hash::Hash> Table<'a, T> {
                 all.entry(said).or_default().entry(to).or_default().push(from);
             }
         }
+        let in_order = |by_destinations: BTreeMap<Numbers, Numbers>| {
+            let mut lines: Vec<(Numbers, Numbers)> = by_destinations.into_iter().map(|(to, from)| (from, to)).collect();
+            lines.sort_by_cached_key(|(from, to)| (self.classes.place(from), self.classes.place(to)));
+            lines
+        };
+        let all = all.into_iter().map(|(said, by_destinations)| (said, in_order(by_destinations))).collect();
         (self.classes, all)
     }
 }

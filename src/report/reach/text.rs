@@ -114,7 +114,7 @@ pub fn diff(out: &mut dyn Write, diff: &Diff<'_, '_>, filter: &Filter, naming: &
     for ((disappears, harmless, ports), lines) in &said {
         let sign = if *disappears { '-' } else { '+' };
         let note = if *harmless { "" } else { "  (newly exposed)" };
-        for (to, from) in lines {
+        for (from, to) in lines {
             let (from, to) = (names(naming, &classes, from), names(naming, &classes, to));
             writeln!(out, "{sign} {from} can reach {to} on {}{note}", super::ports(ports))?;
         }
