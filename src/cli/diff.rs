@@ -45,6 +45,9 @@ enum Output {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    if !args.cluster && args.kube.is_given() {
+        bail!("--kubeconfig and --context say which cluster, and there is none without --cluster");
+    }
     let (before, after) = match (args.sets.as_slice(), args.cluster) {
         ([applied], true) => {
             let applied = args.defaults.read(std::slice::from_ref(applied))?;

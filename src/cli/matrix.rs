@@ -24,7 +24,7 @@ pub(super) struct Args {
 #[derive(clap::Args)]
 pub(super) struct FilterArgs {
     /// Only connections with an end in this namespace; may be repeated.
-    #[arg(long, short, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
 }
 

@@ -151,6 +151,11 @@ struct LeaseArgs {
 }
 
 impl KubeArgs {
+    /// Whether anything is said about it.
+    fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     async fn load(&self) -> Result<kube::Config> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         match &self.kubeconfig {

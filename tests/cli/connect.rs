@@ -177,6 +177,19 @@ fn errors_in_the_manifests_name_file_line_and_reason_and_nothing_is_answered() {
 }
 
 #[test]
+fn a_pod_that_very_many_policies_select_takes_one_line() {
+    let policy = |index: usize| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p{index}, namespace: a}}\n\
+             spec: {{podSelector: {{}}}}\n"
+        )
+    };
+    let manifests = (0..9).fold(pod("web", "") + &pod("db", ""), |text, index| text + &policy(index));
+    let said = asked_of(&manifests, "a/web", "a/db", "80").stdout;
+    assert!(said.contains(r#"isolated by "p0", "p1", "p2", "p3", "p4", "p5" and 3 more policies"#), "{said}");
+}
+
+#[test]
 fn a_workload_that_is_there_twice_is_an_error() {
     let twice = workload("Deployment", "web", "") + &workload("Deployment", "web", "hostNetwork: true");
     failed(

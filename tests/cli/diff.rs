@@ -97,6 +97,7 @@ fn bad_input_exits_with_2_and_says_what_to_give() {
         (vec![BEFORE, STEP_1, "--cluster"], "--cluster takes one set"),
         (vec![BEFORE, "none-such.yaml"], "none-such.yaml: failed to read"),
         (vec![BEFORE, STEP_1, "--prune"], "--cluster"),
+        (vec![BEFORE, STEP_1, "--context", "home"], "there is none without --cluster"),
     ] {
         let ran = diff(&arguments);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");

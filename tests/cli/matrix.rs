@@ -59,7 +59,7 @@ fn workload(namespace: &str, kind: &str, name: &str) -> Value {
 
 #[test]
 fn the_json_lists_each_connection_with_its_ports() {
-    let ran = ringfence(&["matrix", "-n", "backend", "-o", "json", "--manifests", BEFORE, STEP_2, STEP_4]);
+    let ran = ringfence(&["matrix", "--namespace", "backend", "-o", "json", "--manifests", BEFORE, STEP_2, STEP_4]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(
         ran.json(),

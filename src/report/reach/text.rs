@@ -49,7 +49,9 @@ fn side(out: &mut dyn Write, direction: Direction, pod: &str, side: &Side) -> io
         };
         return writeln!(out, "not isolated: no policy selects it for {direction}, so {open}");
     }
-    writeln!(out, "isolated by {}", sanitised(&explain::names(&side.policies)))?;
+    let (named, others) = side.policies.split_at(side.policies.len().min(super::NAMED));
+    let more = if others.is_empty() { String::new() } else { format!(" and {} more policies", others.len()) };
+    writeln!(out, "isolated by {}{more}", sanitised(&explain::names(named)))?;
     match (&side.rule, &side.nearest) {
         (Some(place), _) => writeln!(out, "    allowed by {}", rule(place)),
         (None, Some(Nearest { place, misses })) => {
