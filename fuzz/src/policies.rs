@@ -2,15 +2,17 @@
 //! obeys the rules that hold of every set of policies.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use ringfence::cluster::fill;
 use ringfence::manifests::{self, Loaded, Object};
-use ringfence::report::{Judged, Report, json, text};
+use ringfence::report::{Judged, Placed, Report, Sources, github, json, junit, sarif, text};
 use ringfence_core::config::Config;
 use ringfence_core::index::Index;
 use ringfence_core::policy::coverage::{self, Coverage};
 use ringfence_core::policy::holes::{self, Class, Hole, Kind};
+use ringfence_core::policy::lint::{self, Finding, catalogue};
 use ringfence_core::policy::parse::{Source, network_policy, network_policy_json};
 use ringfence_core::policy::verdict::{Verdict, judge};
 use ringfence_core::policy::{Direction, NetworkPolicy};
@@ -35,7 +37,7 @@ pub fn run(data: &[u8]) {
     for problem in loaded.problems.iter().chain(&problems) {
         assert!(!problem.message.is_empty() && Path::new(&problem.file) == Path::new("manifests.yaml"), "{problem}");
     }
-    let mut report = Report { namespaces: Vec::new(), findings: Vec::new() };
+    let mut report = Report { problems, ..Report::default() };
     let config = Config::default();
     for namespace in index.iter() {
         let policies: Vec<&NetworkPolicy> = namespace.policies().collect();
@@ -47,11 +49,32 @@ pub fn run(data: &[u8]) {
             profile: profile.name().to_owned(),
             verdict: namespace.verdict().clone(),
             host_network: Vec::new(),
+            accepted: false,
         });
     }
-    assert!(!text::render(&report).is_empty());
-    let printed: Value = serde_json::from_str(&json::render(&report).unwrap()).unwrap();
+    for object in &loaded.objects {
+        let about =
+            lint::Object { kind: object.kind.clone(), namespace: String::new(), name: object.name().to_owned() };
+        for path in ["", "metadata.name", "spec.podSelector", "spec.ingress[0].from[0]"] {
+            let finding = Finding::new(&catalogue::ALLOW_ALL, about.clone(), object.name()).at(path);
+            report.findings.push(Placed { finding, file: "manifests.yaml".to_owned(), at: object.position_of(path) });
+        }
+    }
+    can_be_printed(written, &report);
+}
+
+/// In every form; and what is for people's eyes can not act on what shows it.
+fn can_be_printed(written: &str, report: &Report) {
+    let sources = Sources::new(|_| Some(Arc::from(written)));
+    for printed in [text::render(report, &sources, false), github::render(report)] {
+        assert!(!printed.is_empty());
+        assert!(!printed.contains(|c: char| c != '\n' && c.is_control()), "{printed:?}");
+    }
+    let printed: Value = serde_json::from_str(&json::render(report).unwrap()).unwrap();
     assert_eq!(printed["namespaces"].as_array().unwrap().len(), report.namespaces.len());
+    let printed: Value = serde_json::from_str(&sarif::render(report).unwrap()).unwrap();
+    assert_eq!(printed["runs"][0]["results"].as_array().unwrap().len(), report.findings.len());
+    junit::render(report).unwrap();
 }
 
 fn places_are_in_the_text(written: &str, loaded: &Loaded) {

@@ -1,6 +1,7 @@
 //! `ringfence check`: judges manifests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, State};
 use ringfence_core::inventory::Inventory;
+use ringfence_core::policy::lint::Severity;
 use ringfence_core::policy::{NetworkPolicy, lint};
 use ringfence_core::profile::Profile;
 
@@ -16,7 +18,7 @@ use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED};
 use crate::inventory;
 use crate::manifests::{self, Object, Problem};
-use crate::report::{Judged, Placed, Report, json, text};
+use crate::report::{Judged, Placed, Report, Sources, github, json, junit, sarif, text};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -33,6 +35,9 @@ pub(super) struct Args {
     /// The form of the report.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Exit with 1 on a finding of at least this severity, besides on a namespace that is not isolated; never: on neither.
+    #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "SEVERITY")]
+    fail_on: FailOn,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -47,8 +52,39 @@ impl Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Output {
+    /// For people.
     Text,
+    /// Everything, for programs.
     Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// XML as of `JUnit`, for CI systems.
+    Junit,
+    /// Annotations of a pull request on GitHub.
+    Github,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    Info,
+    Warning,
+    Medium,
+    High,
+    Error,
+    Never,
+}
+
+impl FailOn {
+    fn severity(self) -> Option<Severity> {
+        match self {
+            Self::Info => Some(Severity::Info),
+            Self::Warning => Some(Severity::Warning),
+            Self::Medium => Some(Severity::Medium),
+            Self::High => Some(Severity::High),
+            Self::Error => Some(Severity::Error),
+            Self::Never => None,
+        }
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
@@ -58,21 +94,26 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     {
         bail!("--profile {name:?}: no such profile; there are {}", config.profiles.names());
     }
-    let manifests::Loaded { objects, mut problems } = manifests::load(&args.paths);
+    let manifests::Loaded { objects, mut problems, stdin } = manifests::load(&args.paths);
     let (mut inventory, unreadable) = inventory::of(&objects, args.namespace());
     inventory.assumes_namespace = args.namespace.is_none();
     args.cluster.apply(&mut inventory.cluster);
     problems.extend(unreadable);
-    let report = judge(&inventory, &objects, args, &config, &mut problems);
-    match args.output {
-        Output::Text => print!("{}", text::render(&report)),
-        Output::Json => println!("{}", json::render(&report)?),
-    }
-    for problem in &problems {
+    let mut report = Report {
+        namespaces: Vec::new(),
+        findings: Vec::new(),
+        accepted: Vec::new(),
+        problems,
+        fail_on: args.fail_on.severity(),
+    };
+    judge(&inventory, &objects, args, &config, &mut report);
+    let sources = Sources::on_disk(stdin);
+    print(&report, &sources, args.output)?;
+    for problem in &report.problems {
         eprintln!("ringfence: {problem}");
     }
     // What could not be read could have been anything, so it counts more than what was judged.
-    Ok(if !problems.is_empty() {
+    Ok(if !report.problems.is_empty() {
         ExitCode::from(FAILED)
     } else if report.passes() {
         ExitCode::SUCCESS
@@ -81,13 +122,25 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-fn judge(
-    inventory: &Inventory,
-    objects: &[Object],
-    args: &Args,
-    config: &Config,
-    problems: &mut Vec<Problem>,
-) -> Report {
+fn print(report: &Report, sources: &Sources<'_>, output: Output) -> Result<()> {
+    // Colours are for a terminal that wants them (NO_COLOR, CLICOLOR, TERM=dumb).
+    let mut out = anstream::AutoStream::auto(io::stdout().lock());
+    let styled = out.current_choice() != anstream::ColorChoice::Never;
+    let written = match output {
+        Output::Text => write!(out, "{}", text::render(report, sources, styled)),
+        Output::Json => writeln!(out, "{}", json::render(report)?),
+        Output::Sarif => writeln!(out, "{}", sarif::render(report)?),
+        Output::Junit => write!(out, "{}", junit::render(report)?),
+        Output::Github => write!(out, "{}", github::render(report)),
+    };
+    match written.and_then(|()| out.flush()) {
+        // Whoever reads has seen enough (`| head`); the exit code still says how it ends.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+fn judge(inventory: &Inventory, objects: &[Object], args: &Args, config: &Config, report: &mut Report) {
     let now = Timestamp::now();
     let mut index = Index::default();
     inventory.fill(&mut index);
@@ -105,10 +158,9 @@ fn judge(
     }
     let mut findings = Vec::new();
     let mut linted: BTreeSet<&str> = BTreeSet::new();
-    let mut report = Report { namespaces: Vec::new(), findings: Vec::new() };
     for (&name, origin) in &origins {
         let Some(namespace) = index.get(name) else { continue };
-        let Some(profile) = profile(&namespace, origin, args, config, problems) else { continue };
+        let Some(profile) = profile(&namespace, origin, args, config, &mut report.problems) else { continue };
         let state = namespace.state(config, profile, now);
         if !matches!(state, State::Exempt | State::Excluded) {
             linted.insert(name);
@@ -138,6 +190,7 @@ fn judge(
                 .filter(|workload| workload.host_network)
                 .map(|workload| workload.name.clone())
                 .collect(),
+            accepted: false,
         });
     }
     findings.extend(lint::inventory(inventory));
@@ -152,7 +205,11 @@ fn judge(
         let at = object.map(|object| object.position_of(&finding.path)).unwrap_or_default();
         Placed { finding, file, at }
     }));
-    report
+    // As the files are read: by file, and in it from the top.
+    report.findings.sort_by(|a, b| {
+        let key = |placed: &Placed| (placed.at, std::cmp::Reverse(placed.finding.severity), placed.finding.lint.id);
+        a.file.cmp(&b.file).then_with(|| key(a).cmp(&key(b)))
+    });
 }
 
 /// The profile that a namespace is judged by. A label that names none would be refused at admission.

@@ -40,6 +40,8 @@ pub struct Loaded {
     pub objects: Vec<Object>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// What standard input held, where it was read: it can't be read again.
+    pub stdin: Option<Arc<str>>,
 }
 
 /// How deep items may nest: a `List` may hold a `List`.
@@ -55,7 +57,10 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
         if path.as_os_str() == "-" {
             let mut text = Vec::new();
             match std::io::stdin().lock().read_to_end(&mut text) {
-                Ok(_) => loaded.add("-", &text),
+                Ok(_) => {
+                    loaded.add("-", &text);
+                    loaded.stdin = String::from_utf8(text).ok().map(Arc::from);
+                }
                 Err(error) => loaded.problem("-", None, format!("failed to read standard input: {error}")),
             }
         } else {

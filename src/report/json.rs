@@ -8,7 +8,8 @@ use ringfence_core::policy::selectors::Labels;
 use ringfence_core::policy::verdict::Side;
 use serde::Serialize;
 
-use super::{Judged, Placed, Report};
+use super::{Accepted, By, Judged, Placed, Report, docs};
+use crate::manifests::Problem;
 
 const VERSION: u32 = 1;
 
@@ -18,6 +19,8 @@ struct Document<'a> {
     capped: bool,
     namespaces: Vec<NamespaceOut<'a>>,
     findings: Vec<FindingOut<'a>>,
+    accepted: Vec<AcceptedOut<'a>>,
+    problems: Vec<ProblemOut<'a>>,
 }
 
 #[derive(Serialize)]
@@ -25,6 +28,7 @@ struct NamespaceOut<'a> {
     name: &'a str,
     state: State,
     profile: &'a str,
+    accepted: bool,
     ingress: SideOut<'a>,
     egress: SideOut<'a>,
 }
@@ -53,9 +57,28 @@ struct FindingOut<'a> {
     path: &'a str,
     message: &'a str,
     fix: &'a str,
+    snippet: Option<&'a str>,
+    docs: String,
     file: &'a str,
     line: u64,
     column: u64,
+}
+
+#[derive(Serialize)]
+struct AcceptedOut<'a> {
+    #[serde(flatten)]
+    finding: FindingOut<'a>,
+    by: &'static str,
+    reason: Option<&'a str>,
+}
+
+/// Line and column are null where they are not known.
+#[derive(Serialize)]
+struct ProblemOut<'a> {
+    message: &'a str,
+    file: &'a str,
+    line: Option<u64>,
+    column: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -75,6 +98,8 @@ pub fn render(report: &Report) -> Result<String, serde_json::Error> {
         capped: report.namespaces.iter().any(|namespace| namespace.verdict.capped),
         namespaces: report.namespaces.iter().map(namespace).collect(),
         findings: report.findings.iter().map(finding).collect(),
+        accepted: report.accepted.iter().map(accepted).collect(),
+        problems: report.problems.iter().map(problem).collect(),
     })
 }
 
@@ -83,6 +108,7 @@ fn namespace(judged: &Judged) -> NamespaceOut<'_> {
         name: &judged.name,
         state: judged.state,
         profile: &judged.profile,
+        accepted: judged.accepted,
         ingress: side(&judged.verdict.ingress),
         egress: side(&judged.verdict.egress),
     }
@@ -117,8 +143,27 @@ fn finding(placed: &Placed) -> FindingOut<'_> {
         path: &finding.path,
         message: &finding.message,
         fix: &finding.help,
+        snippet: finding.snippet.as_deref(),
+        docs: docs(finding.lint),
         file,
         line: at.line,
         column: at.column,
+    }
+}
+
+fn accepted(accepted: &Accepted) -> AcceptedOut<'_> {
+    let (by, reason) = match &accepted.by {
+        By::Baseline => ("baseline", None),
+        By::Annotation(reason) => ("annotation", Some(reason.as_str())),
+    };
+    AcceptedOut { finding: finding(&accepted.placed), by, reason }
+}
+
+fn problem(problem: &Problem) -> ProblemOut<'_> {
+    ProblemOut {
+        message: &problem.message,
+        file: &problem.file,
+        line: problem.at.map(|at| at.line),
+        column: problem.at.map(|at| at.column),
     }
 }

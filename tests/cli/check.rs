@@ -88,13 +88,15 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
     let mut report = ran.json();
     // What the lints besides find of these policies is said by their fixtures.
     report["findings"].as_array_mut().unwrap().retain(|finding| finding["id"] == "baseline-incomplete");
+    let snippet = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: default-deny-egress\n  namespace: \
+                   team-a\nspec:\n  podSelector: {}\n  policyTypes:\n  - Egress\n";
     assert_eq!(
         report,
         json!({
             "version": 1,
             "capped": false,
             "namespaces": [{
-                "name": "team-a", "state": "exposed", "profile": "standard",
+                "name": "team-a", "state": "exposed", "profile": "standard", "accepted": false,
                 "ingress": { "coverage": "complete", "witness": null, "holes": [] },
                 "egress": { "coverage": "partial", "witness": { "app": "x" }, "holes": [
                     { "kind": "W4", "some": true, "policies": ["p"], "witness": {}, "ports": null },
@@ -104,7 +106,10 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
                 "id": "baseline-incomplete", "severity": "error",
                 "object": { "kind": "Namespace", "namespace": "team-a", "name": "team-a" },
                 "path": "", "message": message, "fix": fix, "file": "-", "line": 1, "column": 1,
+                "snippet": snippet, "docs": "docs/lints/baseline-incomplete.md",
             }],
+            "accepted": [],
+            "problems": [],
         })
     );
 }
