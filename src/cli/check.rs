@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, State};
 use ringfence_core::inventory::Inventory;
@@ -18,7 +19,10 @@ use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED};
 use crate::inventory;
 use crate::manifests::{self, Object, Problem};
-use crate::report::{Judged, Placed, Report, Sources, github, json, junit, sarif, text};
+use crate::report::{Baseline, Judged, Placed, Report, Sources, github, json, junit, sarif, text};
+
+/// How many entries of a baseline that match nothing are named.
+const UNUSED: usize = 20;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -38,6 +42,12 @@ pub(super) struct Args {
     /// Exit with 1 on a finding of at least this severity, besides on a namespace that is not isolated; never: on neither.
     #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "SEVERITY")]
     fail_on: FailOn,
+    /// Accept what is in this file: it is counted, and does not fail.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Write everything that is found into this file, to be accepted from now on, and exit with 0.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["baseline", "output"])]
+    write_baseline: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -94,6 +104,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     {
         bail!("--profile {name:?}: no such profile; there are {}", config.profiles.names());
     }
+    let baseline =
+        args.baseline.as_deref().map(|file| Ok::<_, anyhow::Error>((file, read_baseline(file)?))).transpose()?;
     let manifests::Loaded { objects, mut problems, stdin } = manifests::load(&args.paths);
     let (mut inventory, unreadable) = inventory::of(&objects, args.namespace());
     inventory.assumes_namespace = args.namespace.is_none();
@@ -108,18 +120,55 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     };
     judge(&inventory, &objects, args, &config, &mut report);
     let sources = Sources::on_disk(stdin);
-    print(&report, &sources, args.output)?;
+    if let Some(file) = &args.write_baseline {
+        write_baseline(file, &report)?;
+    } else {
+        if let Some((file, baseline)) = &baseline {
+            accept(file, baseline, &mut report);
+        }
+        print(&report, &sources, args.output)?;
+    }
     for problem in &report.problems {
         eprintln!("ringfence: {problem}");
     }
     // What could not be read could have been anything, so it counts more than what was judged.
     Ok(if !report.problems.is_empty() {
         ExitCode::from(FAILED)
-    } else if report.passes() {
+    } else if report.passes() || args.write_baseline.is_some() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn read_baseline(file: &Path) -> Result<Baseline> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    Baseline::parse(&text).with_context(|| file.display().to_string())
+}
+
+fn write_baseline(file: &Path, report: &Report) -> Result<()> {
+    if !report.problems.is_empty() {
+        eprintln!("ringfence: no baseline is written, since something could not be read");
+        return Ok(());
+    }
+    let baseline = Baseline::of(report);
+    std::fs::write(file, baseline.to_yaml()?).with_context(|| format!("failed to write {}", file.display()))?;
+    println!("{}: {} are accepted from now on", file.display(), baseline.count());
+    Ok(())
+}
+
+fn accept(file: &Path, baseline: &Baseline, report: &mut Report) {
+    let unused = baseline.apply(report);
+    if unused.is_empty() {
+        return;
+    }
+    eprintln!("ringfence: {}: {} entries match nothing any more; take them out:", file.display(), unused.len());
+    for entry in unused.iter().take(UNUSED) {
+        eprintln!("  {}", sanitised(entry));
+    }
+    if unused.len() > UNUSED {
+        eprintln!("  and {} more; or write the file anew with --write-baseline", unused.len() - UNUSED);
+    }
 }
 
 fn print(report: &Report, sources: &Sources<'_>, output: Output) -> Result<()> {

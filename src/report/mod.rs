@@ -1,5 +1,6 @@
 //! What `check` found, in one file per format.
 
+mod baseline;
 pub mod explain;
 pub mod github;
 mod identity;
@@ -17,6 +18,7 @@ use ringfence_core::policy::lint::{Finding, Lint, Severity};
 use ringfence_core::policy::verdict::Verdict;
 
 use crate::manifests::{Position, Problem};
+pub use baseline::Baseline;
 pub use identity::Identity;
 pub use source::Sources;
 

@@ -7,6 +7,7 @@
     reason = "a test may fail like this, also in its helpers"
 )]
 
+mod baseline;
 mod check;
 mod commands;
 mod connect;

@@ -1,0 +1,134 @@
+//! `check --baseline` and `--write-baseline`.
+
+use std::path::Path;
+
+use crate::run::{Ran, ringfence_in};
+
+const FILE: &str = ".ringfence-baseline";
+
+fn deny(namespace: &str, types: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: deny, namespace: {namespace}}}\nspec: \
+         {{podSelector: {{}}, policyTypes: [{types}]}}\n---\n"
+    )
+}
+
+fn world(namespace: &str, from: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: world, namespace: {namespace}}}\nspec: \
+         {{podSelector: {{}}, policyTypes: [Egress], egress: [{from}]}}\n---\n"
+    )
+}
+
+const W4: &str = "{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}";
+
+/// `check` of one file.
+fn run(directory: &Path, manifests: &str, arguments: &[&str]) -> Ran {
+    std::fs::write(directory.join("all.yaml"), manifests).unwrap();
+    ringfence_in(directory, &[&["check", "."], arguments].concat(), "")
+}
+
+#[test]
+fn what_exists_is_accepted_and_counted_and_what_is_new_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let team_a = deny("team-a", "Ingress");
+    assert_eq!(run(directory, &team_a, &[]).code, 1);
+    let written = run(directory, &team_a, &["--write-baseline", FILE]);
+    assert_eq!((written.code, written.stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(std::fs::read_to_string(directory.join(FILE)).unwrap());
+
+    let accepted = run(directory, &team_a, &["--baseline", FILE]);
+    assert_eq!((accepted.code, accepted.stderr.as_str()), (0, ""), "{}", accepted.stdout);
+    assert!(accepted.stdout.contains("1 accepted\n"), "{}", accepted.stdout);
+    assert!(
+        accepted.stdout.contains("team-a  exposed  (profile standard)  accepted as it is\n"),
+        "{}",
+        accepted.stdout
+    );
+
+    // Wherever it stands.
+    let moved = run(directory, &format!("# one more line\n---\n{team_a}"), &["--baseline", FILE]);
+    assert_eq!(moved.code, 0, "{}", moved.stdout);
+
+    let with_more =
+        run(directory, &format!("{team_a}{}", deny("team-b", "Ingress")), &["--baseline", FILE, "-o", "json"]);
+    assert_eq!(with_more.code, 1);
+    let report = with_more.json();
+    assert!(report["findings"].as_array().unwrap().iter().all(|finding| finding["object"]["namespace"] == "team-b"));
+    assert_eq!(report["accepted"][0]["by"], "baseline");
+    assert_eq!(report["namespaces"][0]["accepted"], true);
+    assert_eq!(report["namespaces"][1]["accepted"], false);
+}
+
+#[test]
+fn an_accepted_namespace_may_become_better_and_not_worse() {
+    let weakened = format!("{}{}", deny("a", "Ingress, Egress"), world("a", W4));
+    let nothing = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n".to_owned();
+    let starred = weakened.replace(
+        "name: world, namespace: a}\nspec: {podSelector: {}",
+        "name: world, namespace: a}\nspec: {podSelector: {matchLabels: {b: c}}",
+    );
+    let whole = format!("{}{}", deny("a", "Ingress, Egress"), world("a", "{}"));
+    let isolated = deny("a", "Ingress, Egress");
+    for (accepted, now, code) in [
+        (&weakened, &weakened, 0),
+        (&weakened, &starred, 0),
+        (&weakened, &isolated, 0),
+        (&weakened, &nothing, 1),
+        (&weakened, &whole, 1),
+        (&starred, &weakened, 1),
+        (&nothing, &weakened, 0),
+        (&whole, &weakened, 0),
+        (&whole, &nothing, 1),
+        (&deny("a", "Ingress"), &weakened, 0),
+        (&deny("a", "Egress"), &weakened, 1),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        run(directory.path(), accepted, &["--write-baseline", FILE]);
+        // The findings of lints on holes are others with every change; here it is about the states.
+        let file = directory.path().join(FILE);
+        let ran = run(directory.path(), now, &["--baseline", FILE, "-o", "json"]);
+        let report = ran.json();
+        let is_fine = |namespace: &serde_json::Value| namespace["accepted"] == true || namespace["state"] == "isolated";
+        let passed = report["namespaces"].as_array().unwrap().iter().all(is_fine);
+        assert_eq!(passed, code == 0, "{}\n{now}", std::fs::read_to_string(file).unwrap());
+    }
+}
+
+#[test]
+fn entries_that_match_nothing_any_more_are_named_and_do_not_fail() {
+    let directory = tempfile::tempdir().unwrap();
+    run(directory.path(), &deny("team-a", "Ingress"), &["--write-baseline", FILE]);
+    let ran = run(directory.path(), &deny("team-a", "Ingress, Egress"), &["--baseline", FILE]);
+    assert_eq!(ran.code, 0, "{}", ran.stdout);
+    assert!(ran.stderr.contains(".ringfence-baseline: 2 entries match nothing any more"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("  namespace team-a\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("  baseline-incomplete of Namespace \"team-a\": "), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_no_baseline_is_refused_before_anything_is_judged() {
+    let directory = tempfile::tempdir().unwrap();
+    for (text, says) in [
+        ("version: 2\n", "version 2: this ringfence reads version 1"),
+        ("version: 1\nfindngs: []\n", "findngs"),
+        ("- a\n", "no baseline"),
+    ] {
+        std::fs::write(directory.path().join(FILE), text).unwrap();
+        let ran = run(directory.path(), &deny("a", "Ingress"), &["--baseline", FILE]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{text}");
+        assert!(ran.stderr.contains(says) && ran.stderr.contains(FILE), "{}", ran.stderr);
+    }
+    let ran = run(directory.path(), &deny("a", "Ingress"), &["--baseline", "none"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("failed to read none"), "{}", ran.stderr);
+}
+
+#[test]
+fn no_baseline_is_written_while_something_can_not_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let ran = run(directory.path(), "foo: [\n", &["--write-baseline", FILE]);
+    assert_eq!(ran.code, 2);
+    assert!(!directory.path().join(FILE).exists());
+}
