@@ -1,6 +1,6 @@
 //! `ringfence check`: judges manifests.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +18,8 @@ use ringfence_core::profile::Profile;
 use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED};
 use crate::inventory;
-use crate::manifests::{self, Object, Problem};
+use crate::inventory::Origins;
+use crate::manifests::{self, Origin, Problem};
 use crate::report::{Baseline, Judged, Placed, Report, Sources, github, json, junit, sarif, text};
 
 /// How many entries of a baseline that match nothing are named.
@@ -106,8 +107,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let baseline =
         args.baseline.as_deref().map(|file| Ok::<_, anyhow::Error>((file, read_baseline(file)?))).transpose()?;
-    let manifests::Loaded { objects, mut problems, stdin } = manifests::load(&args.paths);
-    let (mut inventory, unreadable) = inventory::of(&objects, args.namespace());
+    let (mut reading, mut origins) = (inventory::Reading::new(args.namespace()), Origins::default());
+    let manifests::Reading { mut problems, skipped, sources } = manifests::each(&args.paths, |object| {
+        reading.add(&object);
+        origins.add(&object, args.namespace());
+    });
+    let (mut inventory, unreadable) = reading.finish();
     inventory.assumes_namespace = args.namespace.is_none();
     args.cluster.apply(&mut inventory.cluster);
     problems.extend(unreadable);
@@ -118,15 +123,17 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         problems,
         fail_on: args.fail_on.severity(),
     };
-    judge(&inventory, &objects, args, &config, &mut report);
-    let sources = Sources::on_disk(stdin);
+    judge(&inventory, (&origins, &sources), args, &config, &mut report);
     if let Some(file) = &args.write_baseline {
         write_baseline(file, &report)?;
     } else {
         if let Some((file, baseline)) = &baseline {
             accept(file, baseline, &mut report);
         }
-        print(&report, &sources, args.output)?;
+        print(&report, &Sources::new(|file| sources.text(file)), args.output)?;
+    }
+    if let Some(note) = manifests::skipped(&skipped) {
+        eprintln!("ringfence: {note}");
     }
     for problem in &report.problems {
         eprintln!("ringfence: {problem}");
@@ -189,30 +196,26 @@ fn print(report: &Report, sources: &Sources<'_>, output: Output) -> Result<()> {
     }
 }
 
-fn judge(inventory: &Inventory, objects: &[Object], args: &Args, config: &Config, report: &mut Report) {
+fn judge(
+    inventory: &Inventory,
+    (origins, sources): (&Origins, &manifests::Sources),
+    args: &Args,
+    config: &Config,
+    report: &mut Report,
+) {
     let now = Timestamp::now();
     let mut index = Index::default();
     inventory.fill(&mut index);
-    // The object that made a namespace appear: the Namespace itself where it is there.
-    let mut origins: BTreeMap<&str, &Object> = BTreeMap::new();
-    let mut places: HashMap<lint::Object, &Object> = HashMap::new();
-    for object in objects {
-        let Some(name) = object.namespace(args.namespace()) else { continue };
-        let place = origins.entry(name).or_insert(object);
-        if object.is("v1", "Namespace") {
-            *place = object;
-        }
-        let (kind, namespace, name) = (object.kind.clone(), name.to_owned(), object.name().to_owned());
-        places.entry(lint::Object { kind, namespace, name }).or_insert(object);
-    }
     let mut findings = Vec::new();
     let mut linted: BTreeSet<&str> = BTreeSet::new();
-    for (&name, origin) in &origins {
+    for (name, origin) in &origins.namespaces {
         let Some(namespace) = index.get(name) else { continue };
-        let Some(profile) = profile(&namespace, origin, args, config, &mut report.problems) else { continue };
+        let Some(profile) = profile(&namespace, (origin, sources), args, config, &mut report.problems) else {
+            continue;
+        };
         let state = namespace.state(config, profile, now);
         if !matches!(state, State::Exempt | State::Excluded) {
-            linted.insert(name);
+            linted.insert(name.as_str());
             let policies: Vec<&NetworkPolicy> = namespace.policies().collect();
             findings.extend(lint::namespace(&lint::View {
                 namespace: name,
@@ -248,12 +251,9 @@ fn judge(inventory: &Inventory, objects: &[Object], args: &Args, config: &Config
         .iter()
         .flat_map(|(name, namespace)| lint::settle::subjects(name, namespace, linted.contains(name.as_str())));
     let findings = lint::settle::settle(findings, subjects, &config.lints);
-    report.findings.extend(findings.into_iter().map(|finding| {
-        let object = places.get(&finding.object).or_else(|| origins.get(finding.object.namespace.as_str()));
-        let file = object.map_or_else(|| "-".to_owned(), |object| object.file.to_string());
-        let at = object.map(|object| object.position_of(&finding.path)).unwrap_or_default();
-        Placed { finding, file, at }
-    }));
+    let places = origins.locate(sources, &findings);
+    let place = |(finding, (file, at))| Placed { finding, file, at };
+    report.findings.extend(findings.into_iter().zip(places).map(place));
     // As the files are read: by file, and in it from the top.
     report.findings.sort_by(|a, b| {
         let key = |placed: &Placed| (placed.at, std::cmp::Reverse(placed.finding.severity), placed.finding.lint.id);
@@ -264,7 +264,7 @@ fn judge(inventory: &Inventory, objects: &[Object], args: &Args, config: &Config
 /// The profile that a namespace is judged by. A label that names none would be refused at admission.
 fn profile<'c>(
     namespace: &Namespace,
-    origin: &Object,
+    (origin, sources): (&Origin, &manifests::Sources),
     args: &Args,
     config: &'c Config,
     problems: &mut Vec<Problem>,
@@ -277,8 +277,8 @@ fn profile<'c>(
     {
         let path = format!("metadata.labels.{}", ringfence_core::vocabulary::PROFILE);
         problems.push(Problem {
-            file: origin.file.to_string(),
-            at: Some(origin.position_of(&path)),
+            file: origin.file().to_owned(),
+            at: sources.locate([(origin, path.as_str())]).first().copied(),
             message: format!("{path}: {label:?}: no such profile; choose one of {}", config.profiles.names()),
         });
     }

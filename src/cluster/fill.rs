@@ -28,7 +28,7 @@ pub fn fill(index: &mut Index, objects: &[Object], default_namespace: &str) -> V
         // One that can't be read is among the problems already.
         if let Some(name) = object.namespace(default_namespace)
             && object.metadata_that_is_no_text().is_none()
-            && let Ok(pod) = <pod::Object<'_> as Deserialize<'_>>::deserialize(&object.to_value())
+            && let Ok(pod) = <pod::Object<'_> as Deserialize<'_>>::deserialize(object.value())
         {
             index.namespace_mut(name).pods.insert(object.name().to_owned(), pod.facts());
         }

@@ -9,39 +9,56 @@ use crate::manifests::{Object, Problem};
 /// Reads manifests. Any namespaced object makes its namespace appear; one that does not say is in `default_namespace`.
 #[must_use]
 pub fn of(objects: &[Object], default_namespace: &str) -> (Inventory, Vec<Problem>) {
-    let mut reading = Reading { inventory: Inventory::default(), problems: Vec::new() };
+    let mut reading = Reading::new(default_namespace);
     for object in objects {
-        reading.add(object, default_namespace);
+        reading.add(object);
     }
-    reading.inventory.conclude();
-    super::fold(&mut reading.inventory);
-    (reading.inventory, reading.problems)
+    reading.finish()
 }
 
-struct Reading {
+/// Reads manifests one after another, of which it keeps what they mean.
+#[derive(Debug)]
+pub struct Reading {
     inventory: Inventory,
     problems: Vec<Problem>,
+    default_namespace: String,
 }
 
 impl Reading {
+    /// Nothing is read yet. An object that states no namespace is in `default_namespace`.
+    #[must_use]
+    pub fn new(default_namespace: &str) -> Self {
+        Self { inventory: Inventory::default(), problems: Vec::new(), default_namespace: default_namespace.to_owned() }
+    }
+
+    /// What all of it comes to, and what could not be read.
+    #[must_use]
+    pub fn finish(mut self) -> (Inventory, Vec<Problem>) {
+        self.inventory.conclude();
+        super::fold(&mut self.inventory);
+        (self.inventory, self.problems)
+    }
+
     fn problem(&mut self, object: &Object, path: &str, message: impl std::fmt::Display) {
         let message = format!("{} {:?}: {message}", object.kind, object.name());
         self.problems.push(Problem { file: object.file.to_string(), at: Some(object.position_of(path)), message });
     }
 
-    fn add(&mut self, object: &Object, default_namespace: &str) {
+    /// Adds an object.
+    pub fn add(&mut self, object: &Object) {
         if let Some(path) = object.metadata_that_is_no_text() {
             let message = format!("{path}: this is no text; put it in quotes if it is meant so");
             return self.problem(object, path, message);
         }
+        let default_namespace = self.default_namespace.clone();
         if concerns(&object.api_version, &object.kind) {
-            let namespace = object.namespace(default_namespace).unwrap_or_default();
-            let read = self.inventory.add(&object.api_version, &object.kind, namespace, &object.to_value());
+            let namespace = object.namespace(&default_namespace).unwrap_or_default();
+            let read = self.inventory.add(&object.api_version, &object.kind, namespace, object.value());
             if let Err(error) = read {
                 return self.problem(object, error.path(), &error);
             }
         }
-        let Some(name) = object.namespace(default_namespace) else {
+        let Some(name) = object.namespace(&default_namespace) else {
             if object.kind == "Namespace" {
                 let message = format!("apiVersion: {:?} has no Namespace; write v1", object.api_version);
                 self.problem(object, "apiVersion", message);
@@ -57,7 +74,7 @@ impl Reading {
         } else if object.is_network_policy() {
             self.policy(object, name);
         } else if workload::is_workload(&object.api_version, &object.kind) {
-            match workload::read(&object.kind, object.to_value()) {
+            match workload::read(&object.kind, object.value()) {
                 Ok(None) => {}
                 Ok(Some(workload)) => self.inventory.namespace_mut(name).workloads.push(workload),
                 Err(error) => self.problem(object, error.path(), &error),
@@ -66,15 +83,14 @@ impl Reading {
     }
 
     fn namespace(&mut self, object: &Object, name: &str) {
-        let value = object.to_value();
-        let metadata = value.get("metadata").unwrap_or(&Value::Null);
+        let metadata = object.value().get("metadata").unwrap_or(&Value::Null);
         if let Err(error) = super::state(&mut self.inventory, name, metadata) {
             self.problem(object, "metadata", format!("metadata: {error}"));
         }
     }
 
     fn policy(&mut self, object: &Object, name: &str) {
-        match parse::noted(object.to_value(), Source::File) {
+        match parse::noted(object.value(), Source::File) {
             Ok((policy, _)) if policy.name.is_empty() => {
                 self.problem(object, "metadata.name", "metadata.name: a NetworkPolicy needs a name");
             }

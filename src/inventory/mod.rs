@@ -4,6 +4,7 @@ mod apply;
 mod fold;
 pub mod live;
 mod manifests;
+mod origins;
 
 use ringfence_core::index::Isolation;
 use ringfence_core::inventory::Inventory;
@@ -14,7 +15,8 @@ use serde_json::Value;
 
 pub use apply::apply;
 pub use fold::fold;
-pub use manifests::of;
+pub use manifests::{Reading, of};
+pub use origins::Origins;
 
 /// Takes over a Namespace by its metadata.
 fn state(inventory: &mut Inventory, name: &str, metadata: &Value) -> serde_json::Result<()> {

@@ -1,13 +1,23 @@
-//! Manifests: files, directories and standard input, as objects with the lines they stand on.
+//! Manifests: files, directories and standard input, as objects whose fields can be found again in them.
 //!
 //! Taken are multi-document YAML and JSON, `List` kinds, and what `helm template` and `kubectl get -o yaml` print. A
-//! document that does not parse is reported and does not hide the others.
+//! document that does not parse is reported and does not hide the others. Nothing has to stay in memory: [`each`] gives
+//! the objects one after another, and [`Sources`] finds the place of a field by reading its file again.
 
+mod files;
+mod json;
 mod node;
 mod object;
+mod places;
 mod scope;
 mod source;
+mod text;
+mod tools;
+mod value;
+mod yaml;
 
+pub use files::{Loaded, Reading, each, load, read, skipped};
 pub use node::{Node, Position};
 pub use object::Object;
-pub use source::{Loaded, Problem, load, parse_one, read};
+pub use places::{Origin, Sources};
+pub use source::{Problem, parse_one};

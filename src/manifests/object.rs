@@ -4,27 +4,37 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::node::{Node, Position};
+use super::node::Position;
+use super::places::Origin;
 use super::scope;
+use super::source::Document;
 
 /// An object, with where it came from.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// The file, or `-` for standard input.
     pub file: Arc<str>,
-    /// The document, or the item of a `List`.
-    pub node: Node,
     /// `apiVersion`.
     pub api_version: String,
     /// `kind`.
     pub kind: String,
+    document: Arc<Document>,
+    /// Which item of which list in it, if it is one.
+    items: Vec<usize>,
+    value: Value,
 }
 
 impl Object {
-    pub(super) fn new(file: &Arc<str>, node: Node) -> Option<Self> {
-        let text = |key| node.get(key).and_then(Node::text).filter(|text| !text.is_empty()).map(str::to_owned);
-        let (api_version, kind) = (text("apiVersion")?, text("kind")?);
-        Some(Self { file: file.clone(), node, api_version, kind })
+    /// The items' path is given back where it is none.
+    pub(super) fn new(
+        file: &Arc<str>,
+        document: &Arc<Document>,
+        items: Vec<usize>,
+        value: Value,
+    ) -> Result<Self, Vec<usize>> {
+        let text = |key| value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+        let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else { return Err(items) };
+        Ok(Self { file: file.clone(), api_version, kind, document: document.clone(), items, value })
     }
 
     /// `metadata.name`; empty where there is none.
@@ -44,8 +54,8 @@ impl Object {
     #[must_use]
     pub fn metadata_that_is_no_text(&self) -> Option<&'static str> {
         [("name", "metadata.name"), ("namespace", "metadata.namespace")].into_iter().find_map(|(key, path)| {
-            let written = self.node.get("metadata")?.get(key)?;
-            (written.text().is_none() && !written.is_null()).then_some(path)
+            let written = self.value.get("metadata")?.get(key)?;
+            (!written.is_string() && !written.is_null()).then_some(path)
         })
     }
 
@@ -73,19 +83,31 @@ impl Object {
         self.is("networking.k8s.io/v1", "NetworkPolicy")
     }
 
-    /// Where a field stands.
+    /// Where a field is written. What an alias or a merge key (`<<`) stands for is written at the anchor.
     #[must_use]
     pub fn position_of(&self, path: &str) -> Position {
-        self.node.position_of(path)
+        self.document.position_of(&self.items, path)
+    }
+
+    /// Where it came from, to find its places again when the object is gone.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin::new(&self.file, &self.document, &self.items)
     }
 
     /// The object without its places.
     #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The same, to keep.
+    #[must_use]
     pub fn to_value(&self) -> Value {
-        self.node.to_value()
+        self.value.clone()
     }
 
     fn metadata(&self, key: &str) -> Option<&str> {
-        self.node.get("metadata")?.get(key)?.text()
+        self.value.get("metadata")?.get(key)?.as_str()
     }
 }

@@ -1,16 +1,16 @@
-//! Reads sources into objects.
+//! One source, of whatever name: its bytes into objects.
 
-use std::borrow::Cow;
-use std::fmt::{self, Write};
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
-use serde_json::value::RawValue;
-use serde_saphyr::MergeKeyPolicy;
+use serde_json::Value;
 
-use super::node::{MERGE, Node, Position};
+use super::node::{Node, Position};
 use super::object::Object;
+use super::text::{self, advance};
+use super::value::Meter;
+use super::{json, yaml};
 
 /// Something that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,277 +33,282 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What was read, and what could not be.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// The objects, in the order they were found.
-    pub objects: Vec<Object>,
-    /// What could not be read.
-    pub problems: Vec<Problem>,
-    /// What standard input held, where it was read: it can't be read again.
-    pub stdin: Option<Arc<str>>,
-}
-
 /// How deep items may nest: a `List` may hold a `List`.
 const LIST_DEPTH: usize = 8;
 
-/// Reads files, directories (every `.yaml`, `.yml` and `.json` in them, at any depth) and `-`, standard input. What is
-/// empty is a problem, so that nothing passes because nothing was there.
-#[must_use]
-pub fn load(paths: &[PathBuf]) -> Loaded {
-    let mut loaded = Loaded::default();
-    for path in paths {
-        let before = loaded.objects.len() + loaded.problems.len();
-        if path.as_os_str() == "-" {
-            let mut text = Vec::new();
-            match std::io::stdin().lock().read_to_end(&mut text) {
-                Ok(_) => {
-                    loaded.add("-", &text);
-                    loaded.stdin = String::from_utf8(text).ok().map(Arc::from);
-                }
-                Err(error) => loaded.problem("-", None, format!("failed to read standard input: {error}")),
-            }
+/// How many problems of one source are told one by one.
+const PROBLEMS: usize = 1_000;
+
+/// A document, or the item of a JSON list: a part of a source that can be read by itself.
+#[derive(Debug)]
+pub(super) struct Document {
+    source: Arc<String>,
+    pub(super) range: Range<usize>,
+    pub(super) at: Position,
+    pub(super) is_json: bool,
+    /// Its places, once they were asked for.
+    tree: OnceLock<Option<Node>>,
+}
+
+impl Document {
+    pub(super) fn new(source: Arc<String>, range: Range<usize>, at: Position, is_json: bool) -> Self {
+        Self { source, range, at, is_json, tree: OnceLock::new() }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        self.source.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// Where a field of an item is in the source.
+    pub(super) fn position_of(&self, items: &[usize], path: &str) -> Position {
+        if self.is_json {
+            let mut at = self.at;
+            advance(&mut at, self.text().get(..json::offset_of(self.text(), path)).unwrap_or_default());
+            return at;
+        }
+        let tree = self.tree.get_or_init(|| yaml::places(self.text()).ok());
+        let within = tree.as_ref().map_or(Position { line: 1, column: 1 }, |tree| tree.position_in(items, path));
+        self.shifted(within)
+    }
+
+    /// A place in the document as one of the source; a document begins with a line.
+    fn shifted(&self, within: Position) -> Position {
+        Position { line: self.at.line + within.line - 1, ..within }
+    }
+}
+
+/// What is in a source besides objects.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    pub(super) problems: Vec<Problem>,
+    /// The documents that have neither `apiVersion` nor `kind`.
+    pub(super) others: Vec<Problem>,
+    /// Whether a document had one of the two.
+    pub(super) partly: bool,
+    /// How many objects there were.
+    pub(super) objects: usize,
+}
+
+/// Reads a source.
+pub(super) fn read(name: &str, source: &Arc<String>, on: &mut dyn FnMut(Object)) -> Rest {
+    let mut reader = Reader {
+        file: Arc::from(name),
+        source: source.clone(),
+        meter: Meter::new(),
+        on,
+        rest: Rest::default(),
+        untold: 0,
+    };
+    for piece in text::documents(source) {
+        let Some(text) = source.get(piece.range.clone()) else { continue };
+        match json_of(text) {
+            Some(begins) => reader.json(piece.range.start + begins..piece.range.end, piece),
+            None => reader.yaml(piece),
+        }
+        if reader.meter.is_used_up() {
+            break;
+        }
+    }
+    if reader.untold > 0 {
+        let message = format!("{} more problems in this source are not listed", reader.untold);
+        reader.rest.problems.push(Problem { file: name.to_owned(), at: None, message });
+    }
+    reader.rest
+}
+
+/// Where the JSON of a document begins, if it looks like JSON.
+fn json_of(text: &str) -> Option<usize> {
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let bare = bare.strip_prefix("---").unwrap_or(bare).trim_start();
+    bare.starts_with('{').then(|| text.len() - bare.len())
+}
+
+/// Whether a text holds comments and nothing else.
+fn is_comment(text: &str) -> bool {
+    text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#')))
+}
+
+struct Reader<'a> {
+    file: Arc<str>,
+    source: Arc<String>,
+    meter: Meter,
+    on: &'a mut dyn FnMut(Object),
+    rest: Rest,
+    untold: usize,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, at: Option<Position>, message: String) {
+        if self.rest.problems.len() < PROBLEMS {
+            self.rest.problems.push(Problem { file: self.file.to_string(), at, message });
         } else {
-            loaded.add_path(path, true);
-        }
-        if loaded.objects.len() + loaded.problems.len() == before {
-            let message = "there is no object in it; give manifests, or what `helm template` prints".to_owned();
-            loaded.problem(&path.display().to_string(), None, message);
+            self.untold += 1;
         }
     }
-    loaded
-}
 
-/// Reads a text that is at hand, under a name for its problems.
-#[must_use]
-pub fn read(name: &str, text: &str) -> Loaded {
-    let mut loaded = Loaded::default();
-    loaded.add(name, text.as_bytes());
-    loaded
-}
-
-impl Loaded {
-    fn problem(&mut self, file: &str, at: Option<Position>, message: String) {
-        self.problems.push(Problem { file: file.to_owned(), at, message });
-    }
-
-    fn add_path(&mut self, path: &Path, named: bool) {
-        let file = path.display().to_string();
-        if path.is_dir() {
-            let mut entries: Vec<PathBuf> = match std::fs::read_dir(path).and_then(|entries| {
-                entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()
-            }) {
-                Ok(entries) => entries,
-                Err(error) => return self.problem(&file, None, format!("failed to read the directory: {error}")),
-            };
-            entries.sort();
-            for entry in entries {
-                // A link to a directory could lead in circles; and the kubelet keeps the files of a mounted ConfigMap in a
-                // directory whose name begins with two dots, with links to them beside it.
-                let kubelets = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
-                let circular = entry.is_dir() && entry.is_symlink();
-                if !kubelets && !circular {
-                    self.add_path(&entry, false);
-                }
+    fn yaml(&mut self, piece: text::Piece) {
+        let document = Arc::new(Document::new(self.source.clone(), piece.range, piece.at, false));
+        self.meter.begin();
+        match yaml::value(document.text(), &self.meter) {
+            Ok(Value::Null) => {}
+            Ok(value) => self.add(&document, Vec::new(), value),
+            Err((at, message)) => {
+                let at = at.map_or(document.at, |at| document.shifted(at));
+                self.problem(Some(at), in_context(message, document.text()));
             }
-            return;
-        }
-        let is_manifest =
-            path.extension().and_then(|end| end.to_str()).is_some_and(|end| matches!(end, "yaml" | "yml" | "json"));
-        if !named && !is_manifest {
-            return;
-        }
-        match std::fs::read(path) {
-            Ok(text) => self.add(&file, &text),
-            Err(error) => self.problem(&file, None, format!("failed to read: {error}")),
         }
     }
 
-    /// Adds the documents of one source.
-    fn add(&mut self, file: &str, text: &[u8]) {
-        // UTF-16 is told by its mark.
-        if let Err(error) = std::str::from_utf8(text)
-            && !text.starts_with(&[0xff, 0xfe])
-            && !text.starts_with(&[0xfe, 0xff])
-        {
-            let mut at = Position { line: 1, column: 1 };
-            advance(&mut at, &String::from_utf8_lossy(&text[..error.valid_up_to()]));
-            return self.problem(file, Some(at), "not UTF-8; write the file anew in that encoding".to_owned());
-        }
-        let name: Arc<str> = Arc::from(file);
-        let documents = if starts_like_json(text) { json(text) } else { yaml(text) };
-        for document in documents {
+    /// Documents of JSON. What only begins like JSON is a YAML flow mapping, or a comment follows.
+    fn json(&mut self, range: Range<usize>, piece: text::Piece) {
+        let source = self.source.clone();
+        let Some(text) = source.get(range.clone()) else { return };
+        let (mut at, mut read) = (piece.at, piece.range.start);
+        let mut move_to = |offset: usize| {
+            advance(&mut at, source.get(read..offset).unwrap_or_default());
+            read = offset;
+            at
+        };
+        let mut end = 0;
+        for (count, document) in json::documents(text).enumerate() {
             match document {
-                Ok(node) => self.add_node(&name, node, 0),
-                Err((at, message)) => self.problem(file, at, message),
+                Ok((offset, inner)) => {
+                    let start = range.start + offset;
+                    let at = move_to(start);
+                    self.json_document(start..start + inner.len(), at, 0);
+                    end = offset + inner.len();
+                }
+                Err((offset, message)) => {
+                    if count > 0 && is_comment(text.get(end..).unwrap_or_default()) {
+                        return;
+                    }
+                    let quoted = text.get(1..).is_some_and(|rest| rest.trim_start().starts_with(['"', '}']));
+                    if count == 0 && (!quoted || yaml::value(self.piece(&piece), &Meter::new()).is_ok()) {
+                        return self.yaml(piece);
+                    }
+                    let at = move_to(range.start + offset);
+                    return self.problem(Some(at), message);
+                }
             }
         }
     }
 
-    fn add_node(&mut self, file: &Arc<str>, node: Node, depth: usize) {
-        let at = node.at;
-        if node.get("kind").and_then(Node::text).is_some_and(|kind| kind.ends_with("List"))
-            && node.get("items").and_then(Node::items).is_some()
-        {
-            if depth == LIST_DEPTH {
-                return self.problem(file, Some(at), format!("lists nest deeper than {LIST_DEPTH}"));
+    fn piece(&self, piece: &text::Piece) -> &str {
+        self.source.get(piece.range.clone()).unwrap_or_default()
+    }
+
+    fn json_document(&mut self, range: Range<usize>, at: Position, depth: usize) {
+        let source = self.source.clone();
+        let Some(text) = source.get(range.clone()) else { return };
+        let place = |offset: usize| {
+            let mut place = at;
+            advance(&mut place, text.get(..offset).unwrap_or_default());
+            place
+        };
+        match json::items(text) {
+            Ok(Some(_)) if depth == LIST_DEPTH => self.too_deep(at),
+            Ok(Some(items)) => {
+                let (mut place, mut read) = (at, 0);
+                for (offset, item) in items {
+                    advance(&mut place, text.get(read..offset).unwrap_or_default());
+                    read = offset;
+                    let start = range.start + offset;
+                    self.json_document(start..start + item.len(), place, depth + 1);
+                }
             }
-            for item in node.into_items("items") {
-                self.add_node(file, item, depth + 1);
+            Ok(None) => {
+                self.meter.begin();
+                match json::value(text, &self.meter) {
+                    Ok(Value::Null) if depth == 0 => {}
+                    Ok(value) => {
+                        let document = Arc::new(Document::new(source.clone(), range, at, true));
+                        self.add(&document, Vec::new(), value);
+                    }
+                    Err((offset, message)) => self.problem(Some(place(offset)), message),
+                }
+            }
+            Err((offset, message)) => self.problem(Some(place(offset)), message),
+        }
+    }
+
+    fn too_deep(&mut self, at: Position) {
+        self.problem(Some(at), format!("lists nest deeper than {LIST_DEPTH}"));
+    }
+
+    fn add(&mut self, document: &Arc<Document>, items: Vec<usize>, mut value: Value) {
+        if value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
+            && let Some(list) = value.get_mut("items").and_then(Value::as_array_mut)
+        {
+            if items.len() == LIST_DEPTH {
+                return self.too_deep(document.position_of(&items, ""));
+            }
+            for (index, item) in std::mem::take(list).into_iter().enumerate() {
+                self.add(document, items.iter().copied().chain([index]).collect(), item);
             }
             return;
         }
-        match Object::new(file, node) {
+        let is_other = value.get("apiVersion").is_none() && value.get("kind").is_none();
+        match Object::new(&self.file, document, items, value) {
             // An empty List may say so with null.
-            Some(object) if object.is("v1", "List") => {
-                if let Some(items) = object.node.get("items").filter(|items| !items.is_null()) {
-                    self.problem(file, Some(items.at), "items: the items of a List must be a list".to_owned());
+            Ok(object) if object.is("v1", "List") => {
+                if object.value().get("items").is_some_and(|items| !items.is_null()) {
+                    let at = object.position_of("items");
+                    self.problem(Some(at), "items: the items of a List must be a list".to_owned());
                 }
             }
-            Some(object) => self.objects.push(object),
-            None => self.problem(
-                file,
-                Some(at),
-                "this is no Kubernetes object: apiVersion and kind must be there, as text".to_owned(),
-            ),
+            Ok(object) => {
+                self.rest.objects += 1;
+                (self.on)(object);
+            }
+            Err(items) => {
+                let at = document.position_of(&items, "");
+                let message = "this is no Kubernetes object: apiVersion and kind must be there, as text".to_owned();
+                if is_other && self.rest.others.len() < PROBLEMS {
+                    self.rest.others.push(Problem { file: self.file.to_string(), at: Some(at), message });
+                } else {
+                    self.rest.partly |= !is_other;
+                    self.problem(Some(at), message);
+                }
+            }
         }
     }
 }
 
-type Document = Result<Node, (Option<Position>, String)>;
+/// What is often behind an error.
+fn in_context(message: String, text: &str) -> String {
+    let twice = |key: &str| message.contains("duplicate") && message.trim_end_matches(['"', '\'', '`']).ends_with(key);
+    if text.contains("{{") {
+        format!("{message}; {TEMPLATE}")
+    } else if twice("apiVersion") || twice("kind") {
+        format!("{message}; is a line with --- missing before the second object?")
+    } else {
+        message
+    }
+}
 
-/// The one document of a text; `None` where there is nothing in it.
+/// What to do with a template.
+pub(super) const TEMPLATE: &str =
+    "this looks like a template, which is no manifest before it is rendered: helm template CHART | ringfence check -";
+
+/// The one document of a text, with its places; `None` where there is nothing in it.
 ///
 /// # Errors
 /// Where it does not parse, or holds more than one.
 pub fn parse_one(text: &str) -> Result<Option<Node>, (Option<Position>, String)> {
-    let mut documents = yaml(text.as_bytes()).into_iter();
-    let first = documents.next().transpose()?;
-    match documents.next().transpose()? {
-        Some(second) => Err((Some(second.at), "a second document; there can be only one here".to_owned())),
-        None => Ok(first),
-    }
-}
-
-fn starts_like_json(text: &[u8]) -> bool {
-    text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte == b'{')
-}
-
-fn options(merge_keys: MergeKeyPolicy) -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        with_snippet: false,
-        merge_keys: merge_keys,
-        // As Kubernetes' own YAML library reads 0644.
-        legacy_octal_numbers: true,
-        // Thousands of documents in one file are ordinary: `helm template` and `kubectl get -A` print them. What guards
-        // against bombs is the limit on what aliases expand to.
-        budget: serde_saphyr::budget! {
-            max_documents: 1_000_000,
-            max_events: 200_000_000,
-            max_nodes: 100_000_000,
-            max_depth: 128,
-            max_total_scalar_bytes: 1 << 30,
-            simple_key_max_lookahead: 1 << 16,
-            max_reader_input_bytes: Some(1 << 30),
-        },
-    }
-}
-
-fn yaml(text: &[u8]) -> Vec<Document> {
-    let mut documents = yaml_with(text, MergeKeyPolicy::Merge);
-    // What clients send the API server has been read by a library to which a later merge key is more than an earlier
-    // entry (tried with sigs.k8s.io/yaml 1.6); to YAML it is less. What comes first is the same to both.
-    if text.windows(MERGE.len()).any(|window| window == MERGE.as_bytes()) {
-        for (document, unmerged) in documents.iter_mut().zip(yaml_with(text, MergeKeyPolicy::AsOrdinary)) {
-            match unmerged.map(|node| node.late_merge()) {
-                Ok(None) => {}
-                Ok(at @ Some(_)) => {
-                    let message = "a merge key (<<) after other keys, which it overwrites for kubectl and not for \
-                                   others; put it first";
-                    *document = Err((at, message.to_owned()));
-                }
-                Err(error) => *document = Err(error),
-            }
+    let mut one = None;
+    for piece in text::documents(text) {
+        let shift = |at: Position| Position { line: at.line + piece.at.line - 1, ..at };
+        let wrong = |(at, message): yaml::Wrong| (at.map(shift), message);
+        let inner = text.get(piece.range.clone()).unwrap_or_default();
+        if yaml::value(inner, &Meter::new()).map_err(wrong)?.is_null() {
+            continue;
         }
-    }
-    documents
-}
-
-fn yaml_with(text: &[u8], merge_keys: MergeKeyPolicy) -> Vec<Document> {
-    let mut reader = text;
-    serde_saphyr::read_with_options::<_, Node>(&mut reader, options(merge_keys))
-        .map(|document| {
-            document.map_err(|error| (error.location().map(Position::from), in_our_words(&error.to_string())))
-        })
-        .collect()
-}
-
-/// The message without the place at its end, which is said in front, and without advice for whoever calls the parser.
-fn in_our_words(message: &str) -> String {
-    let message = message.split(" at line ").next().unwrap_or(message);
-    message.split(", set DuplicateKeyPolicy").next().unwrap_or(message).to_owned()
-}
-
-/// Moves a place on, over a text.
-fn advance(at: &mut Position, text: &str) {
-    at.line += text.matches('\n').count() as u64;
-    let (last, column) = text.rsplit_once('\n').map_or((text, at.column), |(_, last)| (last, 1));
-    at.column = column + last.chars().count() as u64;
-}
-
-/// JSON documents one after another, each with its lines.
-fn json(text: &[u8]) -> Vec<Document> {
-    let Ok(text) = std::str::from_utf8(text) else { return yaml(text) };
-    let mut documents = Vec::new();
-    let (mut at, mut read) = (Position { line: 1, column: 1 }, 0);
-    for raw in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
-        match raw {
-            Ok(raw) => {
-                let offset = raw.get().as_ptr() as usize - text.as_ptr() as usize;
-                advance(&mut at, &text[read..offset]);
-                read = offset;
-                documents.extend(yaml(escaped(raw.get()).as_bytes()).into_iter().map(|document| match document {
-                    Ok(mut node) => {
-                        node.shift(at.line - 1);
-                        Ok(node)
-                    }
-                    Err((place, message)) => {
-                        Err((place.map(|place| Position { line: place.line + at.line - 1, ..place }), message))
-                    }
-                }));
-            }
-            Err(error) => {
-                // What only begins like JSON is a YAML flow mapping, or `---` or a comment follows.
-                let whole = yaml(text.as_bytes());
-                if documents.is_empty() || whole.iter().all(Result::is_ok) {
-                    return whole;
-                }
-                let at = Position { line: error.line() as u64, column: error.column() as u64 };
-                documents.push(Err((Some(at), in_our_words(&error.to_string()))));
-                break;
-            }
+        let node = yaml::places(inner).map_err(wrong)?;
+        if one.is_some() {
+            let message = "a second document; there can be only one here".to_owned();
+            return Err((Some(shift(node.at())), message));
         }
+        one = Some(node.shifted(piece.at.line - 1));
     }
-    documents
-}
-
-/// JSON that is YAML too: characters that only JSON's strings may hold as they are, as escapes.
-fn escaped(json: &str) -> Cow<'_, str> {
-    let only_json = |c: char| {
-        c.is_control() && !c.is_ascii_whitespace()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
-    };
-    if !json.contains(only_json) {
-        return Cow::Borrowed(json);
-    }
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if only_json(c) {
-            // Writing into a String does not fail.
-            let _ = write!(text, "\\u{:04x}", u32::from(c));
-        } else {
-            text.push(c);
-        }
-    }
-    Cow::Owned(text)
+    Ok(one)
 }

@@ -253,7 +253,7 @@ fn what_the_api_server_has_no_place_for_is_not_passed_over() {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: no}\n",
             "-:8:21: Pod \"a\": metadata.namespace: this is no text",
         ),
-        ("apiVersion: v1\nkind: List\nitems: {a: b}\n", "-:8:8: items: the items of a List must be a list"),
+        ("apiVersion: v1\nkind: List\nitems: {a: b}\n", "-:8:1: items: the items of a List must be a list"),
     ] {
         let ran = check(&format!("{DENY}---\n{object}"), &[]);
         assert_eq!(ran.code, 2, "{object}");

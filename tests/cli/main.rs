@@ -7,6 +7,7 @@
     reason = "a test may fail like this, also in its helpers"
 )]
 
+mod bad_input;
 mod baseline;
 mod check;
 mod commands;
@@ -19,6 +20,7 @@ mod junit;
 mod lint_pages;
 mod lints;
 mod matrix;
+mod places;
 mod readme;
 mod run;
 mod sample;

@@ -1,0 +1,262 @@
+//! Files, directories and standard input: which of them are manifests, and which are something that makes manifests.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::object::Object;
+use super::places::Sources;
+use super::source::{self, Problem};
+use super::text::{self, SIZE};
+use super::tools::{self, Kustomizations};
+
+/// What was read, besides the objects.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+    /// The files and directories that were left out, with the reason: below a directory, what is no Kubernetes object.
+    pub skipped: Vec<(String, &'static str)>,
+    /// The texts, to find places in them again.
+    pub sources: Sources,
+}
+
+/// What was read, all of it in memory.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The objects, in the order they were found.
+    pub objects: Vec<Object>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads files, directories (every `.yaml`, `.yml` and `.json` in them, at any depth) and `-`, standard input, and gives
+/// each object as it comes. What is empty is a problem, so that nothing passes because nothing was there; and so are
+/// sources of Helm and Kustomize, with the command that makes manifests of them. In a directory, files are skipped whose
+/// documents have neither `apiVersion` nor `kind`.
+pub fn each(paths: &[PathBuf], mut on: impl FnMut(Object)) -> Reading {
+    let mut walk =
+        Walk { reading: Reading::default(), objects: 0, on: &mut on, kustomizations: Kustomizations::default() };
+    for path in paths {
+        walk.named(path);
+    }
+    walk.reading
+}
+
+/// A line on what was skipped, if anything was.
+#[must_use]
+pub fn skipped(skipped: &[(String, &'static str)]) -> Option<String> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (file, reason) in skipped {
+        reasons.entry(reason).or_default().push(file);
+    }
+    let parts = reasons.iter().map(|(reason, files)| {
+        let named = files.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        let more = match files.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{} ({reason}): {named}{more}", files.len())
+    });
+    (!skipped.is_empty()).then(|| format!("skipped {}", parts.collect::<Vec<_>>().join("; ")))
+}
+
+/// How many of the files that were skipped are named.
+const NAMED: usize = 3;
+
+/// Reads files as [`each`] does, and keeps all objects.
+#[must_use]
+pub fn load(paths: &[PathBuf]) -> Loaded {
+    let mut objects = Vec::new();
+    let reading = each(paths, |object| objects.push(object));
+    Loaded { objects, problems: reading.problems }
+}
+
+/// Reads a text that is at hand, under a name for its problems.
+#[must_use]
+pub fn read(name: &str, text: &str) -> Loaded {
+    let mut objects = Vec::new();
+    let text = match text::decode(text.as_bytes().to_vec()) {
+        Ok(text) => text,
+        Err((at, message)) => {
+            return Loaded { objects, problems: vec![Problem { file: name.to_owned(), at, message }] };
+        }
+    };
+    let mut rest = source::read(name, &Arc::new(text), &mut |object| objects.push(object));
+    rest.problems.append(&mut rest.others);
+    Loaded { objects, problems: rest.problems }
+}
+
+/// The bytes of a file, as far as it is not too large.
+pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("failed to read: {error}"))?;
+    let size = file.metadata().map_or(0, |known| known.len());
+    if size > SIZE {
+        return Err(too_large());
+    }
+    bytes_from(file, usize::try_from(size).unwrap_or(0))
+}
+
+fn bytes_from(reader: impl Read, size: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(size + 1);
+    reader.take(SIZE + 1).read_to_end(&mut bytes).map_err(|error| format!("failed to read: {error}"))?;
+    if bytes.len() as u64 > SIZE { Err(too_large()) } else { Ok(bytes) }
+}
+
+fn too_large() -> String {
+    format!("larger than {} MiB; give it in parts, such as a file for each namespace", SIZE >> 20)
+}
+
+struct Walk<'a> {
+    reading: Reading,
+    objects: usize,
+    on: &'a mut dyn FnMut(Object),
+    kustomizations: Kustomizations,
+}
+
+impl Walk<'_> {
+    fn problem(&mut self, file: &str, message: String) {
+        self.reading.problems.push(Problem { file: file.to_owned(), at: None, message });
+    }
+
+    fn skip(&mut self, file: String, reason: &'static str) {
+        self.reading.skipped.push((file, reason));
+    }
+
+    fn named(&mut self, path: &Path) {
+        let before = self.objects + self.reading.problems.len();
+        let skipped = self.reading.skipped.len();
+        let file = path.display().to_string();
+        if path.as_os_str() == "-" {
+            match bytes_from(std::io::stdin().lock(), 0) {
+                Ok(bytes) => self.add(&file, bytes, true, true),
+                Err(message) => self.problem(&file, message),
+            }
+        } else {
+            self.named_path(path, &file);
+        }
+        for problem in std::mem::take(&mut self.kustomizations).problems() {
+            self.reading.problems.push(problem);
+        }
+        if self.objects + self.reading.problems.len() == before {
+            let others = match self.reading.skipped.len() - skipped {
+                0 => String::new(),
+                count => format!(" ({count} skipped, which hold none)"),
+            };
+            let message = format!("there is no object in it{others}; give manifests, or what `helm template` prints");
+            self.problem(&file, message);
+        }
+    }
+
+    fn named_path(&mut self, path: &Path, file: &str) {
+        match std::fs::metadata(path) {
+            Ok(known) if known.is_dir() => match tools::chart_around(path) {
+                Some(chart) => self.problem(file, tools::helm(&chart)),
+                None => self.directory(path, false),
+            },
+            Ok(_) if tools::is_kustomization(path) => {
+                let directory = path.parent().unwrap_or(path);
+                self.problem(file, tools::kustomize(directory));
+            }
+            Ok(_) if tools::is_chart(path) => {
+                let directory = path.parent().unwrap_or(path);
+                self.problem(file, tools::helm(directory));
+            }
+            Ok(known) => self.file(path, &known, true),
+            Err(error) => self.problem(file, format!("failed to read: {error}")),
+        }
+    }
+
+    /// All that is below a directory. What is below a kustomization belongs to it, and may be no whole object.
+    fn directory(&mut self, path: &Path, mut kustomized: bool) {
+        let file = path.display().to_string();
+        let entries: std::io::Result<Vec<PathBuf>> =
+            std::fs::read_dir(path).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => return self.problem(&file, format!("failed to read the directory: {error}")),
+        };
+        entries.sort();
+        if !kustomized && entries.iter().any(|entry| tools::is_chart(entry)) {
+            return self.problem(&file, tools::helm(path));
+        }
+        if let Some(made) = entries.iter().find(|entry| tools::is_kustomization(entry)) {
+            self.kustomizations.add(path, made);
+            kustomized = true;
+        }
+        for entry in entries {
+            self.entry(&entry, kustomized);
+        }
+    }
+
+    fn entry(&mut self, path: &Path, kustomized: bool) {
+        // The kubelet keeps the files of a mounted ConfigMap in a directory whose name begins with two dots, with links
+        // to them beside it.
+        let name = path.file_name().map_or(&b""[..], |name| name.as_encoded_bytes());
+        if name.starts_with(b"..") || name == b".git" {
+            return;
+        }
+        let file = path.display().to_string();
+        let is_manifest =
+            path.extension().and_then(|end| end.to_str()).is_some_and(|end| matches!(end, "yaml" | "yml" | "json"));
+        match std::fs::metadata(path) {
+            // It could lead in circles.
+            Ok(known) if known.is_dir() && path.is_symlink() => self.skip(file, "a link to a directory"),
+            Ok(known) if known.is_dir() => self.directory(path, kustomized),
+            _ if kustomized || !is_manifest => {}
+            Ok(known) => self.file(path, &known, false),
+            Err(error) => self.problem(&file, format!("failed to read: {error}")),
+        }
+    }
+
+    fn file(&mut self, path: &Path, known: &std::fs::Metadata, named: bool) {
+        let file = path.display().to_string();
+        // A shell gives a command's output this way: ringfence check <(helm template chart).
+        let streamed = named && ["/dev/fd/", "/proc/self/fd/", "/dev/stdin"].iter().any(|open| file.starts_with(open));
+        if !known.is_file() && !streamed {
+            let message = "neither a file nor a directory, but a pipe, a socket or a device; to read from it: ringfence \
+                           check - < PATH";
+            return self.problem(&file, message.to_owned());
+        }
+        match bytes_of(path) {
+            Ok(bytes) => self.add(&file, bytes, named, streamed),
+            Err(message) => self.problem(&file, message),
+        }
+    }
+
+    /// Adds the objects of one source.
+    fn add(&mut self, file: &str, bytes: Vec<u8>, named: bool, keep: bool) {
+        if !named && !tools::may_be_manifest(&bytes) {
+            return self.skip(file.to_owned(), "no Kubernetes object");
+        }
+        let text = match text::decode(bytes) {
+            Ok(text) => Arc::new(text),
+            Err((at, message)) => {
+                return self.reading.problems.push(Problem { file: file.to_owned(), at, message });
+            }
+        };
+        if keep {
+            self.reading.sources.kept.insert(file.to_owned(), text.clone());
+        }
+        let mut rest = source::read(file, &text, self.on);
+        self.objects += rest.objects;
+        let found = rest.objects > 0 || rest.partly;
+        if !named && !found && (rest.problems.is_empty() || !tools::looks_like_manifest(&text)) {
+            return self.skip(
+                file.to_owned(),
+                if rest.problems.is_empty() { "no Kubernetes object" } else { "not YAML, and no Kubernetes object" },
+            );
+        }
+        // One problem says what a template is, and where.
+        if text.contains("{{") && rest.objects == 0 && !rest.problems.is_empty() {
+            rest.problems.truncate(1);
+            rest.others.clear();
+            if let (Some(problem), Some(chart)) = (rest.problems.first_mut(), tools::chart_of(file.as_ref())) {
+                problem.message = format!("a template; {}", tools::helm(&chart));
+            }
+        }
+        self.reading.problems.append(&mut rest.problems);
+        self.reading.problems.append(&mut rest.others);
+    }
+}

@@ -1,0 +1,118 @@
+//! Sources of Helm and Kustomize, which are no manifests but make them; and what is nothing of all that.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::files::bytes_of;
+use super::source::{Problem, parse_one};
+use super::text;
+
+fn has_name(path: &Path, names: &[&str]) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| names.contains(&name))
+}
+
+/// Whether a file makes its directory a Helm chart.
+pub(super) fn is_chart(path: &Path) -> bool {
+    has_name(path, &["Chart.yaml"])
+}
+
+/// Whether a file makes its directory one that Kustomize builds.
+pub(super) fn is_kustomization(path: &Path) -> bool {
+    has_name(path, &["kustomization.yaml", "kustomization.yml", "Kustomization"])
+}
+
+/// The chart that a directory is, or is the templates of.
+pub(super) fn chart_around(path: &Path) -> Option<PathBuf> {
+    if path.join("Chart.yaml").is_file() {
+        return Some(path.to_owned());
+    }
+    let real = path.canonicalize().ok()?;
+    (real.file_name()? == "templates" && real.parent()?.join("Chart.yaml").is_file())
+        .then(|| path.parent().filter(|parent| parent.join("Chart.yaml").is_file()).map_or(real, Path::to_owned))
+        .map(|path| if path.ends_with("templates") { path.parent().unwrap_or(&path).to_owned() } else { path })
+}
+
+/// The chart that a file is a template of.
+pub(super) fn chart_of(path: &Path) -> Option<PathBuf> {
+    let templates = path.ancestors().skip(1).find(|above| has_name(above, &["templates"]))?;
+    templates.parent().filter(|chart| chart.join("Chart.yaml").is_file()).map(Path::to_owned)
+}
+
+/// What to do with a chart.
+pub(super) fn helm(chart: &Path) -> String {
+    format!("a Helm chart is no manifest before it is rendered: helm template {} | ringfence check -", quoted(chart))
+}
+
+/// What to do with a kustomization.
+pub(super) fn kustomize(directory: &Path) -> String {
+    format!(
+        "what Kustomize builds is judged, not what it is built from: kustomize build {} | ringfence check -",
+        quoted(directory)
+    )
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let text = path.display().to_string();
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%".contains(c)) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// The kustomizations of a directory.
+#[derive(Debug, Default)]
+pub(super) struct Kustomizations {
+    found: Vec<PathBuf>,
+    /// The directories that others are built from, links followed.
+    used: BTreeSet<PathBuf>,
+}
+
+impl Kustomizations {
+    pub(super) fn add(&mut self, directory: &Path, file: &Path) {
+        self.found.push(directory.to_owned());
+        let text = bytes_of(file).ok().and_then(|bytes| text::decode(bytes).ok()).unwrap_or_default();
+        let Ok(Some(node)) = parse_one(&text) else { return };
+        let value = node.to_value();
+        let entries = ["resources", "bases", "components"].into_iter().filter_map(|key| value.get(key)?.as_array());
+        for entry in entries.flatten().filter_map(Value::as_str) {
+            self.used.extend(directory.join(entry).canonicalize());
+        }
+    }
+
+    /// What to build: what no other is built from.
+    pub(super) fn problems(self) -> Vec<Problem> {
+        let is_used = |path: &PathBuf| path.canonicalize().is_ok_and(|path| self.used.contains(&path));
+        let (used, roots): (Vec<PathBuf>, Vec<PathBuf>) = self.found.into_iter().partition(is_used);
+        // In a circle there is none; Kustomize says so.
+        let roots = if roots.is_empty() { used } else { roots };
+        let problem = |path: PathBuf| {
+            let file = path.display().to_string();
+            Problem { file, at: None, message: kustomize(&path) }
+        };
+        roots.into_iter().map(problem).collect()
+    }
+}
+
+/// Whether a file that nobody named may hold a manifest: one that has neither word can't. What is written with escapes or
+/// in another encoding is read to find out.
+pub(super) fn may_be_manifest(bytes: &[u8]) -> bool {
+    let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+    has(b"apiVersion") || has(b"kind") || bytes.iter().any(|byte| matches!(byte, b'\\' | 0))
+}
+
+/// Whether a text in which no object was found was meant as one.
+pub(super) fn looks_like_manifest(text: &str) -> bool {
+    ["apiVersion", "kind"].iter().any(|key| {
+        text.match_indices(key).any(|(at, _)| {
+            let before = text.get(..at).unwrap_or_default().trim_end_matches(['"', '\'']);
+            let after = text.get(at + key.len()..).unwrap_or_default().trim_start_matches(['"', '\'', ' ']);
+            let begins = before.is_empty() || before.ends_with(['\n', '\r', '{', ',', '\u{feff}']);
+            begins && after.starts_with(':')
+        })
+    })
+}
