@@ -26,6 +26,7 @@ pub fn run(data: &[u8]) {
     let Ok(written) = std::str::from_utf8(data) else { return };
     let loaded = manifests::read("manifests.yaml", written);
     places_are_in_the_text(written, &loaded);
+    hides_nothing_that_follows(written);
     for object in &loaded.objects {
         is_read_again_as_it_was(object);
         if object.is_network_policy() {
@@ -86,6 +87,21 @@ fn places_are_in_the_text(written: &str, loaded: &Loaded) {
     for at in problems.chain(objects) {
         assert!((1..=lines + 1).contains(&at.line), "{at} of {lines} lines");
     }
+}
+
+/// Whatever a document is, the one after it is read, and has the right line.
+fn hides_nothing_that_follows(written: &str) {
+    // That is no text at all.
+    if written.contains('\0') {
+        return;
+    }
+    let more = format!("{written}\n...\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: last\n");
+    let last = manifests::read("more.yaml", &more).objects.pop().expect("the last document is an object");
+    assert_eq!(last.name(), "last", "{more}");
+    let breaks = written.replace("\r\n", "\n").matches(['\n', '\r']).count() as u64;
+    // What ends with a carriage return has a line break of its own.
+    let begun = if written.ends_with('\r') { breaks } else { breaks + 1 };
+    assert_eq!(last.position_of("metadata.name").line, begun + 6, "{more}");
 }
 
 /// Printed as JSON and as YAML, it is read as the same object.
