@@ -107,8 +107,7 @@ fn wrong(text: &str, error: &serde_json::Error) -> Wrong {
     while !text.is_char_boundary(at) {
         at -= 1;
     }
-    let message = in_our_words(&error.to_string());
-    (at, if message == "recursion limit exceeded" { format!("{message}: nothing may nest that deep") } else { message })
+    (at, in_our_words(&error.to_string()))
 }
 
 fn read<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, Wrong> {

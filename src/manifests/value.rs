@@ -6,12 +6,14 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// How many values one document may hold: a List of 10,000 policies holds 400,000.
+/// How many values one document may hold, keys among them.
 const DOCUMENT: usize = 2_000_000;
 
-/// How many all documents of a source may hold together, aliases written out. One that is written without them and as
-/// large as it may be holds about 4,000,000.
-const SOURCE: usize = 8_000_000;
+/// How many all documents of a source may hold together, aliases written out: more than what is written without them.
+const SOURCE: usize = 20_000_000;
+
+/// As how many more a map counts, whose memory begins with room for some entries.
+const MAP: usize = 3;
 
 /// What may still be read.
 #[derive(Debug)]
@@ -36,11 +38,14 @@ impl Meter {
         self.source.get() == 0
     }
 
-    fn count<E: Error>(&self) -> Result<(), E> {
+    fn count<E: Error>(&self, values: usize) -> Result<(), E> {
         for (left, what) in [(&self.document, "document"), (&self.source, "source")] {
-            match left.get().checked_sub(1) {
+            match left.get().checked_sub(values) {
                 Some(fewer) => left.set(fewer),
-                None => return Err(E::custom(format_args!("too many values in one {what}; give it in parts"))),
+                None => {
+                    left.set(0);
+                    return Err(E::custom(format_args!("too many values in one {what}; give it in parts")));
+                }
             }
         }
         Ok(())
@@ -51,7 +56,7 @@ impl<'de> DeserializeSeed<'de> for &Meter {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.count()?;
+        self.count(1)?;
         deserializer.deserialize_any(Any(self))
     }
 }
@@ -106,6 +111,7 @@ impl<'de> Visitor<'de> for Any<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        self.0.count(MAP)?;
         let mut entries = Map::new();
         while let Some(key) = map.next_key_seed(self.0)? {
             let key = key_text(key).ok_or_else(|| Error::custom("a key that is no text"))?;

@@ -73,5 +73,11 @@ fn wrong(error: &serde_saphyr::Error) -> Wrong {
 pub(super) fn in_our_words(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
     let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
+    if message.contains("breached: Depth") || message.contains("recursion limit") {
+        return format!("values nest deeper than {DEPTH}");
+    }
+    if message.contains("budget breached") || message.contains("alias replay") {
+        return "anchors, aliases and merge keys stand for too much; write it out".to_owned();
+    }
     message.strip_prefix("line ").and_then(|rest| rest.split_once(": ")).map_or(message, |(_, rest)| rest).to_owned()
 }
