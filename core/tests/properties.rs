@@ -15,9 +15,11 @@ use serde_json::{Value, json};
 use support::agreement::{
     NAMESPACE, check_added, check_coverage, check_holes, check_lost, check_opened, check_order, parsed, refs,
 };
+use support::clusters::{change, cluster};
 use support::generate::{policies, policy};
 use support::lints::check_lints;
 use support::naive;
+use support::reach::{check_diff, check_reach};
 
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
@@ -80,6 +82,27 @@ proptest! {
     ) {
         let after: Vec<Value> = before.iter().cloned().chain([added]).collect();
         check_opened(&before, &after);
+    }
+}
+
+/// As many clusters as `PROPTEST_CASES` says, else two thousand.
+#[allow(clippy::disallowed_methods, reason = "as proptest itself does")]
+fn thousands() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2000);
+    ProptestConfig { cases, ..config() }
+}
+
+proptest! {
+    #![proptest_config(thousands())]
+
+    #[test]
+    fn one_connection_and_all_of_them_are_what_trying_every_pair_on_every_port_says(cluster in cluster()) {
+        check_reach(&cluster);
+    }
+
+    #[test]
+    fn what_changes_is_what_trying_every_pair_before_and_afterwards_says((before, after) in change()) {
+        check_diff(&before, &after);
     }
 }
 

@@ -17,7 +17,7 @@ pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 ///
 /// All four operators are of this form, and the form is closed under intersection, so any number of
 /// requirements on a key become one set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeySet {
     absent: bool,
     values: Values,
@@ -26,7 +26,7 @@ pub struct KeySet {
 /// Sorted, and each once. No set: most hold one value, and a set takes room for eleven.
 type Texts = Box<[String]>;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Values {
     Only(Texts),
     AllBut(Texts),
@@ -180,7 +180,7 @@ impl Sum {
 }
 
 /// A label selector: every key's requirements, ANDed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// By key. No map: a policy can have tens of thousands of selectors of one key, for each of which a map would take
     /// room for eleven.

@@ -21,11 +21,11 @@ pub(crate) fn includes(entry: &Ports, class: &Ports) -> bool {
     }
 }
 
-fn items(value: &Value) -> &[Value] {
+pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -80,7 +80,7 @@ fn peers() -> Vec<(Labels, Labels)> {
     namespaces.iter().flat_map(|namespace| pods.iter().map(move |pod| (namespace.clone(), pod.clone()))).collect()
 }
 
-fn has_type(spec: &Value, direction: Direction) -> bool {
+pub(crate) fn has_type(spec: &Value, direction: Direction) -> bool {
     let types = items(&spec["policyTypes"]);
     match direction {
         Direction::Ingress => types.is_empty() || types.iter().any(|kind| kind == "Ingress"),
@@ -90,7 +90,7 @@ fn has_type(spec: &Value, direction: Direction) -> bool {
 }
 
 /// The fields of a direction's rules and of their peers.
-fn fields(direction: Direction) -> (&'static str, &'static str) {
+pub(crate) fn fields(direction: Direction) -> (&'static str, &'static str) {
     match direction {
         Direction::Ingress => ("ingress", "from"),
         Direction::Egress => ("egress", "to"),
@@ -105,7 +105,7 @@ pub(crate) fn isolates(policy: &Value, direction: Direction, pod: &Labels) -> bo
 }
 
 /// The family, and the first and last address of a block.
-fn block(cidr: &str) -> (bool, u128, u128) {
+pub(crate) fn block(cidr: &str) -> (bool, u128, u128) {
     let (address, length) = cidr.split_once('/').unwrap();
     let length: u32 = length.parse().unwrap();
     let (v6, first, bits) = match address.parse::<IpAddr>().unwrap() {

@@ -172,14 +172,14 @@ fn resolve(to: &Endpoint<'_>, port: &Port) -> Result<(Protocol, u16), Unresolved
 }
 
 /// The other end, as the rules of a policy see it.
-pub(super) enum Other<'a> {
+enum Other<'a> {
     Pod { namespace: &'a str, namespace_labels: std::borrow::Cow<'a, Labels>, labels: &'a Labels },
     HostNetwork,
     Address(IpAddr),
 }
 
 impl<'a> Other<'a> {
-    pub(super) fn of(inventory: &'a Inventory, endpoint: &Endpoint<'a>) -> Self {
+    fn of(inventory: &'a Inventory, endpoint: &Endpoint<'a>) -> Self {
         match endpoint {
             Endpoint::Address(address) => Self::Address(*address),
             Endpoint::Workload(member) if member.workload.host_network => Self::HostNetwork,
@@ -232,11 +232,6 @@ fn peer_misses(peer: &Peer, own: &str, other: &Other<'_>) -> Vec<Miss> {
     }
 }
 
-/// Whether a peer of a rule of a policy of `namespace` is the other end.
-pub(super) fn matches(rule: &Rule, namespace: &str, other: &Other<'_>) -> bool {
-    rule.peers.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer_misses(peer, namespace, other).is_empty()))
-}
-
 /// How far a rule is from allowing: something of another kind is further off than a label or a port.
 fn distance(misses: &[Miss]) -> usize {
     misses
@@ -269,11 +264,7 @@ fn rule_misses(
 }
 
 /// The policies of a direction that select a workload's pods, in the order of their names.
-pub(super) fn selecting<'a>(
-    inventory: &'a Inventory,
-    member: &Member<'_>,
-    direction: Direction,
-) -> Vec<&'a NetworkPolicy> {
+fn selecting<'a>(inventory: &'a Inventory, member: &Member<'_>, direction: Direction) -> Vec<&'a NetworkPolicy> {
     if member.workload.host_network {
         return Vec::new();
     }

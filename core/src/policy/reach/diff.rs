@@ -1,8 +1,13 @@
 //! What changes between two matrices.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{Matrix, Member, Members, Party, PortSet};
+use ipnet::IpNet;
+
+use super::matrix::count;
+use super::{Matrix, Member, Members, Party, PortSet, outside};
+use crate::policy::Direction;
+use crate::policy::cidr::{Family, Range};
 
 /// What changes from one inventory to another.
 ///
@@ -12,6 +17,35 @@ use super::{Matrix, Member, Members, Party, PortSet};
 pub struct Diff<'m, 'a> {
     before: &'m Matrix<'a>,
     after: &'m Matrix<'a>,
+    /// The workloads of both, in order.
+    members: Vec<Member<'a>>,
+    /// The number of the kind of each.
+    of: Vec<usize>,
+    kinds: Vec<Kind<'a>>,
+    /// The kinds of each class of before, and of after.
+    by_class: [Vec<Vec<usize>>; 2],
+}
+
+/// Workloads for which the same changes.
+#[derive(Debug)]
+struct Kind<'a> {
+    meaning: Meaning<'a>,
+    /// In order.
+    members: Vec<Member<'a>>,
+    /// Where they are among all.
+    at: Vec<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Meaning<'a> {
+    /// Their class before; `None` if they are new.
+    before: Option<usize>,
+    /// Their class afterwards; `None` if they are gone.
+    after: Option<usize>,
+    /// Their namespace, where anything in it is new.
+    namespace: Option<&'a str>,
+    /// Of new ones: what would have selected them before.
+    selecting: Option<Vec<usize>>,
 }
 
 /// A connection that appears or disappears, wholly or on some ports.
@@ -51,70 +85,253 @@ pub struct ChangedGroup<'m, 'a> {
     pub exposure: bool,
 }
 
+impl ChangedGroup<'_, '_> {
+    /// How many changes it stands for; none where it is a bare Pod to itself.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        count(&self.from, &self.to)
+    }
+}
+
 impl<'m, 'a> Diff<'m, 'a> {
     /// Compares.
     #[must_use]
     pub fn new(before: &'m Matrix<'a>, after: &'m Matrix<'a>) -> Self {
-        Self { before, after }
-    }
-
-    /// One after the other, what appears first.
-    pub fn changes(&self) -> impl Iterator<Item = Change<'a>> {
-        let of = |matrix: &Matrix<'a>| -> BTreeMap<(String, String), (Party<'a>, Party<'a>, PortSet)> {
-            matrix.connections().map(|c| ((c.from.to_string(), c.to.to_string()), (c.from, c.to, c.ports))).collect()
+        let mut diff = Self {
+            before,
+            after,
+            members: Vec::new(),
+            of: Vec::new(),
+            kinds: Vec::new(),
+            by_class: [before, after].map(|matrix| vec![Vec::new(); matrix.classes.all.len()]),
         };
-        let (before, after) = (of(self.before), of(self.after));
-        let mut changes = Vec::new();
-        for (appears, here, there) in [(true, &after, &before), (false, &before, &after)] {
-            for (key, (from, to, ports)) in here {
-                let ports = there.get(key).map_or_else(|| ports.clone(), |(_, _, other)| ports.minus(other));
-                if !ports.is_empty() {
-                    let exposure = appears && self.exposes(from, to, &ports);
-                    changes.push(Change { appears, from: *from, to: *to, ports, exposure });
-                }
+        let mut meant: Vec<(Member<'a>, Option<usize>, Option<usize>)> = Vec::new();
+        let (mut olds, mut news) = (listed(before).peekable(), listed(after).peekable());
+        loop {
+            let order = match (olds.peek(), news.peek()) {
+                (None, None) => break,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some((old, _)), Some((new, _))) => old.key().cmp(&new.key()),
+            };
+            let old = if order.is_le() { olds.next() } else { None };
+            let new = if order.is_ge() { news.next() } else { None };
+            if let Some((member, _)) = new.or(old) {
+                meant.push((member, old.map(|(_, class)| class), new.map(|(_, class)| class)));
             }
         }
-        changes.into_iter()
+        let new: Vec<Member<'a>> =
+            meant.iter().filter(|(_, before, _)| before.is_none()).map(|(member, ..)| *member).collect();
+        let touched: HashSet<&str> = new.iter().map(|member| member.namespace).collect();
+        let mut selecting = before.classes.selecting(after.inventory, &new).into_iter();
+        let mut known: HashMap<Meaning<'a>, usize> = HashMap::new();
+        for (at, (member, before, after)) in meant.into_iter().enumerate() {
+            let namespace = touched.get(member.namespace).copied();
+            let selecting = if before.is_none() { selecting.next() } else { None };
+            diff.add(at, member, Meaning { before, after, namespace, selecting }, &mut known);
+        }
+        diff
     }
 
-    /// The same, with parties that mean the same put together.
+    fn add(&mut self, at: usize, member: Member<'a>, meaning: Meaning<'a>, known: &mut HashMap<Meaning<'a>, usize>) {
+        let kinds = &mut self.kinds;
+        let by_class = &mut self.by_class;
+        let number = *known.entry(meaning).or_insert_with_key(|meaning| {
+            let number = kinds.len();
+            for (class, by_class) in [meaning.before, meaning.after].into_iter().zip(by_class) {
+                if let Some(of) = class.and_then(|class| by_class.get_mut(class)) {
+                    of.push(number);
+                }
+            }
+            kinds.push(Kind { meaning: meaning.clone(), members: Vec::new(), at: Vec::new() });
+            number
+        });
+        if let Some(kind) = kinds.get_mut(number) {
+            kind.members.push(member);
+            kind.at.push(at);
+        }
+        self.members.push(member);
+        self.of.push(number);
+    }
+
+    /// One after the other, without holding them all; what appears first. Each is in the order of
+    /// [`Matrix::connections`].
+    pub fn changes(&self) -> impl Iterator<Item = Change<'a>> {
+        let rows = |appears, direction| Rows { diff: self, appears, direction, at: 0, row: None, next: 0 };
+        let both = move |appears| rows(appears, Direction::Egress).chain(rows(appears, Direction::Ingress));
+        both(true).chain(both(false))
+    }
+
+    /// The same, with parties for which the same changes put together: few even where everything changes.
     pub fn groups(&self) -> impl Iterator<Item = ChangedGroup<'_, 'a>> {
-        let slice = |member: &Member<'a>| {
-            let of = |members: &'m [Member<'a>]| {
-                members.iter().position(|other| other == member).and_then(|at| members.get(at..=at))
+        let both = move |appears| {
+            let between = self.kinds.iter().flat_map(move |from| {
+                let within = self.reached(from, appears).into_iter().filter_map(move |(to, ports)| {
+                    let to = self.kinds.get(to)?;
+                    let exposure = appears && self.exposes(from, to, &ports);
+                    Some(ChangedGroup { appears, from: from.members(), to: to.members(), ports, exposure })
+                });
+                let exposure = appears && !from.is_new();
+                let out = self.outside(from, Direction::Egress, appears).into_iter().map(move |(blocks, ports)| {
+                    ChangedGroup { appears, from: from.members(), to: Members::Outside(blocks), ports, exposure }
+                });
+                within.chain(out)
+            });
+            let into = self.kinds.iter().flat_map(move |to| {
+                self.outside(to, Direction::Ingress, appears).into_iter().map(move |(blocks, ports)| ChangedGroup {
+                    appears,
+                    from: Members::Outside(blocks),
+                    to: to.members(),
+                    ports,
+                    exposure: appears,
+                })
+            });
+            between.chain(into)
+        };
+        both(true).chain(both(false)).filter(|group| group.count() > 0)
+    }
+
+    /// The kinds that members of a kind reach on other ports than before, with those that appear or disappear.
+    fn reached(&self, from: &Kind<'a>, appears: bool) -> Vec<(usize, PortSet)> {
+        let of = |matrix: &Matrix<'a>, class: Option<usize>| -> HashMap<usize, PortSet> {
+            class.map(|class| matrix.classes.reached(class)).unwrap_or_default().into_iter().collect()
+        };
+        let before = of(self.before, from.meaning.before);
+        let after = of(self.after, from.meaning.after);
+        let ports = |reached: &HashMap<usize, PortSet>, class: Option<usize>| {
+            class.and_then(|class| reached.get(&class)).cloned().unwrap_or_default()
+        };
+        let [by_before, by_after] = &self.by_class;
+        let (here, by_class) = if appears { (&after, by_after) } else { (&before, by_before) };
+        let mut reached: Vec<(usize, PortSet)> = Vec::new();
+        for &number in here.keys().filter_map(|class| by_class.get(*class)).flatten() {
+            let Some(to) = self.kinds.get(number) else { continue };
+            let changed = difference(&ports(&before, to.meaning.before), &ports(&after, to.meaning.after), appears);
+            if !changed.is_empty() {
+                reached.push((number, changed));
+            }
+        }
+        reached.sort_unstable_by_key(|(number, _)| *number);
+        reached
+    }
+
+    /// The blocks outside of the cluster that a kind reaches, or is reached from, on other ports than before.
+    fn outside(&self, kind: &Kind<'a>, direction: Direction, appears: bool) -> Vec<(Vec<IpNet>, PortSet)> {
+        let mut parts: Vec<(Family, Range, (bool, PortSet))> = Vec::new();
+        for (is_after, matrix, class) in
+            [(false, self.before, kind.meaning.before), (true, self.after, kind.meaning.after)]
+        {
+            let open = class.map(|class| matrix.classes.outside(class, direction)).unwrap_or_default();
+            parts.extend(open.into_iter().map(|(family, range, ports)| (family, range, (is_after, ports))));
+        }
+        outside::grouped(outside::runs(&parts, |open| {
+            let mut sides = [PortSet::none(), PortSet::none()];
+            for (is_after, ports) in open {
+                let [before, after] = &mut sides;
+                let side = if *is_after { after } else { before };
+                *side = side.union(ports);
+            }
+            let [before, after] = sides;
+            let changed = difference(&before, &after, appears);
+            (!changed.is_empty()).then_some(changed)
+        }))
+    }
+
+    fn exposes(&self, from: &Kind<'a>, to: &Kind<'a>, ports: &PortSet) -> bool {
+        match (&from.meaning.selecting, to.meaning.before) {
+            (_, None) => from.meaning.namespace != to.meaning.namespace,
+            (Some(items), Some(was)) => !ports.minus(&self.before.classes.lets_in(was, items)).is_empty(),
+            (None, Some(_)) => true,
+        }
+    }
+
+    fn row(&self, number: usize, direction: Direction, appears: bool) -> Row<'a> {
+        let Some(own) = self.kinds.get(number) else { return Vec::new() };
+        let mut row = Vec::new();
+        if direction == Direction::Egress {
+            let mut reached: Vec<(usize, PortSet, bool)> = Vec::new();
+            for (to, ports) in self.reached(own, appears) {
+                let Some(to) = self.kinds.get(to) else { continue };
+                let exposure = appears && self.exposes(own, to, &ports);
+                reached.extend(to.at.iter().map(|&at| (at, ports.clone(), exposure)));
+            }
+            reached.sort_unstable_by_key(|(at, ..)| *at);
+            let party = |at: usize| self.members.get(at).copied().map(Party::Workload);
+            row.extend(reached.into_iter().filter_map(|(at, ports, exposure)| Some((party(at)?, ports, exposure))));
+        }
+        let exposure = appears && (direction == Direction::Ingress || !own.is_new());
+        for (blocks, ports) in self.outside(own, direction, appears) {
+            row.extend(blocks.into_iter().map(|block| (Party::Outside(block), ports.clone(), exposure)));
+        }
+        row
+    }
+}
+
+fn difference(before: &PortSet, after: &PortSet, appears: bool) -> PortSet {
+    if before == after {
+        PortSet::none()
+    } else if appears {
+        after.minus(before)
+    } else {
+        before.minus(after)
+    }
+}
+
+fn listed<'a>(matrix: &Matrix<'a>) -> impl Iterator<Item = (Member<'a>, usize)> {
+    matrix.members.iter().copied().zip(matrix.classes.of.iter().copied())
+}
+
+impl<'a> Kind<'a> {
+    fn is_new(&self) -> bool {
+        self.meaning.before.is_none()
+    }
+
+    fn members(&self) -> Members<'_, 'a> {
+        Members::Workloads(&self.members)
+    }
+}
+
+/// The other party, the ports, and whether it is an exposure.
+type Row<'a> = Vec<(Party<'a>, PortSet, bool)>;
+
+/// Changes of a direction, workload by workload. What a kind has is kept for as long as its members follow one another.
+struct Rows<'d, 'm, 'a> {
+    diff: &'d Diff<'m, 'a>,
+    appears: bool,
+    direction: Direction,
+    /// The workload.
+    at: usize,
+    /// The kind of the row at hand, and the row.
+    row: Option<(usize, Row<'a>)>,
+    /// The next of the row.
+    next: usize,
+}
+
+impl<'a> Iterator for Rows<'_, '_, 'a> {
+    type Item = Change<'a>;
+
+    fn next(&mut self) -> Option<Change<'a>> {
+        loop {
+            let own = Party::Workload(*self.diff.members.get(self.at)?);
+            let kind = *self.diff.of.get(self.at)?;
+            let row = match &mut self.row {
+                Some((of, row)) if *of == kind => row,
+                other => &mut other.insert((kind, self.diff.row(kind, self.direction, self.appears))).1,
             };
-            of(self.after.members()).or_else(|| of(self.before.members())).unwrap_or_default()
-        };
-        let members = move |party: &Party<'a>| match party {
-            Party::Workload(member) => Members::Workloads(slice(member)),
-            Party::Outside(block) => Members::Outside(vec![*block]),
-        };
-        self.changes().map(move |change| ChangedGroup {
-            appears: change.appears,
-            from: members(&change.from),
-            to: members(&change.to),
-            ports: change.ports,
-            exposure: change.exposure,
-        })
-    }
-
-    /// The workload as it was before, if it was.
-    fn was(&self, party: &Party<'a>) -> Option<&'m Member<'a>> {
-        let Party::Workload(member) = party else { return None };
-        let members = self.before.members();
-        let at = members.binary_search_by(|other| other.key().cmp(&member.key())).ok()?;
-        members.get(at)
-    }
-
-    fn exposes(&self, from: &Party<'a>, to: &Party<'a>, ports: &PortSet) -> bool {
-        match (from, to) {
-            (Party::Workload(_), Party::Outside(_)) => self.was(from).is_some(),
-            (Party::Outside(_), _) => true,
-            (Party::Workload(source), Party::Workload(destination)) => match (self.was(from), self.was(to)) {
-                (Some(_), Some(_)) => true,
-                (_, None) => source.namespace != destination.namespace,
-                (None, Some(was)) => !ports.minus(&self.before.lets_in(was, self.after, source)).is_empty(),
-            },
+            let Some((party, ports, exposure)) = row.get(self.next) else {
+                self.at += 1;
+                self.next = 0;
+                continue;
+            };
+            self.next += 1;
+            if own.is_same_pod(party) {
+                continue;
+            }
+            let (from, to) = match self.direction {
+                Direction::Egress => (own, *party),
+                Direction::Ingress => (*party, own),
+            };
+            return Some(Change { appears: self.appears, from, to, ports: ports.clone(), exposure: *exposure });
         }
     }
 }

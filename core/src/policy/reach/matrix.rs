@@ -2,18 +2,23 @@
 
 use ipnet::IpNet;
 
-use super::connect::{Other, selecting};
-use super::{Endpoint, Member, Party, PortSet, outside};
+use super::classes::Classes;
+use super::{Member, Party, PortSet, outside};
 use crate::inventory::Inventory;
-use crate::policy::{Direction, Peer};
+use crate::policy::Direction;
 
 /// Who can reach whom. See [`super`] for what counts.
 ///
-/// The connection of a bare Pod to itself, which always is, is not listed.
+/// The connection of a bare Pod to itself, which always is, is not listed. Where every workload can reach every other,
+/// the list of connections is as long as their number squared, and nobody reads it: [`Matrix::count`] says so
+/// beforehand, and [`Matrix::groups`] is short in that case.
 #[derive(Debug)]
 pub struct Matrix<'a> {
-    inventory: &'a Inventory,
-    members: Vec<Member<'a>>,
+    pub(super) inventory: &'a Inventory,
+    pub(super) members: Vec<Member<'a>>,
+    pub(super) classes: Classes<'a>,
+    /// The members, class by class.
+    grouped: Vec<Vec<Member<'a>>>,
 }
 
 /// From one party to another.
@@ -36,7 +41,16 @@ pub enum Members<'m, 'a> {
     Outside(Vec<IpNet>),
 }
 
-/// From each of some parties to each of others. Bare Pods among both do not reach themselves by it.
+impl Members<'_, '_> {
+    fn len(&self) -> u64 {
+        match self {
+            Members::Workloads(members) => members.len() as u64,
+            Members::Outside(blocks) => blocks.len() as u64,
+        }
+    }
+}
+
+/// From each of some parties to each of others. A bare Pod among both does not reach itself by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group<'m, 'a> {
     /// The sources.
@@ -45,6 +59,25 @@ pub struct Group<'m, 'a> {
     pub to: Members<'m, 'a>,
     /// The ports of each of the destinations; at least one.
     pub ports: PortSet,
+}
+
+impl Group<'_, '_> {
+    /// How many connections it stands for; none where it is a bare Pod to itself.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        count(&self.from, &self.to)
+    }
+}
+
+/// How many pairs there are of one of each, but for a bare Pod and itself.
+pub(super) fn count(from: &Members<'_, '_>, to: &Members<'_, '_>) -> u64 {
+    let pods = match (from, to) {
+        (Members::Workloads(from), Members::Workloads(to)) if from == to => {
+            from.iter().filter(|member| member.is_pod()).count() as u64
+        }
+        _ => 0,
+    };
+    from.len() * to.len() - pods
 }
 
 impl<'a> Matrix<'a> {
@@ -57,7 +90,13 @@ impl<'a> Matrix<'a> {
             .flat_map(|(namespace, of)| of.workloads.iter().map(move |workload| Member { namespace, workload }))
             .collect();
         members.sort_by_key(Member::key);
-        Self { inventory, members }
+        let classes = Classes::new(inventory, &members);
+        let grouped = classes
+            .all
+            .iter()
+            .map(|class| class.members.iter().filter_map(|&at| members.get(at).copied()).collect())
+            .collect();
+        Self { inventory, members, classes, grouped }
     }
 
     /// Every workload, in order.
@@ -66,117 +105,111 @@ impl<'a> Matrix<'a> {
         &self.members
     }
 
-    /// How many connections [`Self::connections`] lists. This takes as long as [`Self::groups`], not longer.
+    /// How many connections [`Self::connections`] lists. This takes as long as [`Self::groups`], which may be much shorter.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.groups()
-            .map(|group| {
-                let size = |members: &Members<'_, '_>| match members {
-                    Members::Workloads(members) => members.len() as u64,
-                    Members::Outside(blocks) => blocks.len() as u64,
-                };
-                size(&group.from) * size(&group.to) - u64::from(group.from == group.to) * selves(&group.from)
-            })
-            .sum()
+        self.groups().map(|group| group.count()).sum()
     }
 
     /// One after the other, without holding them all: between workloads and to the outside by source, then from the
     /// outside by destination.
     pub fn connections(&self) -> impl Iterator<Item = Connection<'a>> {
-        let out = self.members.iter().flat_map(|from| {
-            let within = self.members.iter().filter_map(|to| {
-                let ports = self.between(from, to);
-                let connection = Connection { from: Party::Workload(*from), to: Party::Workload(*to), ports };
-                let same_pod = from.is_pod() && from.key() == to.key();
-                (!connection.ports.is_empty() && !same_pod).then_some(connection)
-            });
-            within.chain(self.outside(from, Direction::Egress).into_iter().flat_map(move |(blocks, ports)| {
-                blocks.into_iter().map(move |block| Connection {
-                    from: Party::Workload(*from),
-                    to: Party::Outside(block),
-                    ports: ports.clone(),
-                })
-            }))
-        });
-        let into = self.members.iter().flat_map(|to| {
-            self.outside(to, Direction::Ingress).into_iter().flat_map(move |(blocks, ports)| {
-                blocks.into_iter().map(move |block| Connection {
-                    from: Party::Outside(block),
-                    to: Party::Workload(*to),
-                    ports: ports.clone(),
-                })
-            })
-        });
-        out.chain(into)
+        let from = Rows { matrix: self, direction: Direction::Egress, at: 0, row: None, next: 0 };
+        from.chain(Rows { matrix: self, direction: Direction::Ingress, at: 0, row: None, next: 0 })
     }
 
     /// The same, with parties that mean the same put together: few even where every workload can reach every other.
     pub fn groups(&self) -> impl Iterator<Item = Group<'_, 'a>> {
-        let single = |member: &Member<'a>| {
-            let at = self.members.iter().position(|other| other == member);
-            at.and_then(|at| self.members.get(at..=at)).unwrap_or_default()
-        };
-        self.connections().map(move |connection| {
-            let members = |party: &Party<'a>| match party {
-                Party::Workload(member) => Members::Workloads(single(member)),
-                Party::Outside(block) => Members::Outside(vec![*block]),
-            };
-            Group { from: members(&connection.from), to: members(&connection.to), ports: connection.ports }
-        })
+        let classes = 0..self.classes.all.len();
+        let between = classes.clone().flat_map(move |class| {
+            let reached = self.classes.reached(class).into_iter().map(move |(to, ports)| Group {
+                from: self.class(class),
+                to: self.class(to),
+                ports,
+            });
+            let outside = self.outside(class, Direction::Egress).into_iter().map(move |(blocks, ports)| Group {
+                from: self.class(class),
+                to: Members::Outside(blocks),
+                ports,
+            });
+            reached.chain(outside)
+        });
+        let into = classes.flat_map(move |class| {
+            self.outside(class, Direction::Ingress).into_iter().map(move |(blocks, ports)| Group {
+                from: Members::Outside(blocks),
+                to: self.class(class),
+                ports,
+            })
+        });
+        between.chain(into).filter(|group| group.count() > 0)
     }
 
-    fn side(&self, own: &Member<'a>, other: &Member<'a>, to: &Member<'a>, direction: Direction) -> PortSet {
-        self.open_to(own, &Other::of(self.inventory, &Endpoint::Workload(*other)), to, direction)
+    fn class(&self, class: usize) -> Members<'_, 'a> {
+        Members::Workloads(self.grouped.get(class).map(Vec::as_slice).unwrap_or_default())
     }
 
-    fn open_to(&self, own: &Member<'a>, other: &Other<'_>, to: &Member<'a>, direction: Direction) -> PortSet {
-        let policies = selecting(self.inventory, own, direction);
-        if policies.is_empty() {
-            return PortSet::all();
-        }
-        let rules = policies.iter().flat_map(|policy| policy.spec.rules(direction).into_iter().flatten());
-        rules
-            .filter(|rule| super::connect::matches(rule, own.namespace, other))
-            .fold(PortSet::none(), |sum, rule| sum.union(&PortSet::at(rule.ports.as_deref(), Some(to.workload))))
+    fn outside(&self, class: usize, direction: Direction) -> Vec<(Vec<IpNet>, PortSet)> {
+        outside::union(&self.classes.outside(class, direction))
     }
 
-    /// The ports on which a workload's own side lets in one of another inventory.
-    pub(super) fn lets_in(&self, own: &Member<'a>, theirs: &Self, other: &Member<'a>) -> PortSet {
-        let other = Other::of(theirs.inventory, &Endpoint::Workload(*other));
-        self.open_to(own, &other, own, Direction::Ingress)
-    }
-
-    fn between(&self, from: &Member<'a>, to: &Member<'a>) -> PortSet {
-        self.side(from, to, to, Direction::Egress).intersection(&self.side(to, from, to, Direction::Ingress))
-    }
-
-    fn outside(&self, own: &Member<'a>, direction: Direction) -> Vec<(Vec<IpNet>, PortSet)> {
-        let policies = selecting(self.inventory, own, direction);
-        if policies.is_empty() {
-            return outside::union(&outside::everywhere(&PortSet::all()));
-        }
-        let destination = (direction == Direction::Ingress).then_some(own.workload);
-        let mut open = Vec::new();
-        for rule in policies.iter().flat_map(|policy| policy.spec.rules(direction).into_iter().flatten()) {
-            let ports = PortSet::at(rule.ports.as_deref(), destination);
-            match &rule.peers {
-                None => open.extend(outside::everywhere(&ports)),
-                Some(peers) => {
-                    for peer in peers {
-                        if let Peer::Block { cidr, except } = peer {
-                            open.extend(outside::block(cidr, except, &ports));
-                        }
-                    }
-                }
+    /// What the members of a class reach, or from where outside of the cluster they are reached, in order.
+    fn row(&self, class: usize, direction: Direction) -> Vec<(Party<'a>, PortSet)> {
+        let mut row = Vec::new();
+        if direction == Direction::Egress {
+            let mut reached: Vec<(usize, PortSet)> = Vec::new();
+            for (to, ports) in self.classes.reached(class) {
+                let members = self.classes.all.get(to).map(|class| class.members.as_slice()).unwrap_or_default();
+                reached.extend(members.iter().map(|&at| (at, ports.clone())));
             }
+            reached.sort_unstable_by_key(|(at, _)| *at);
+            let party = |at: usize| self.members.get(at).copied().map(Party::Workload);
+            row.extend(reached.into_iter().filter_map(|(at, ports)| Some((party(at)?, ports))));
         }
-        outside::union(&open)
+        for (blocks, ports) in self.outside(class, direction) {
+            row.extend(blocks.into_iter().map(|block| (Party::Outside(block), ports.clone())));
+        }
+        row
     }
 }
 
-fn selves(members: &Members<'_, '_>) -> u64 {
-    match members {
-        Members::Workloads(members) => members.iter().filter(|member| member.is_pod()).count() as u64,
-        Members::Outside(_) => 0,
+/// Connections of a direction, workload by workload. What a class has is kept for as long as its members follow one
+/// another.
+struct Rows<'m, 'a> {
+    matrix: &'m Matrix<'a>,
+    direction: Direction,
+    /// The workload.
+    at: usize,
+    /// The class of the row at hand, and the row.
+    row: Option<(usize, Vec<(Party<'a>, PortSet)>)>,
+    /// The next of the row.
+    next: usize,
+}
+
+impl<'a> Iterator for Rows<'_, 'a> {
+    type Item = Connection<'a>;
+
+    fn next(&mut self) -> Option<Connection<'a>> {
+        loop {
+            let own = Party::Workload(*self.matrix.members.get(self.at)?);
+            let class = *self.matrix.classes.of.get(self.at)?;
+            let row = match &mut self.row {
+                Some((of, row)) if *of == class => row,
+                other => &mut other.insert((class, self.matrix.row(class, self.direction))).1,
+            };
+            let Some((party, ports)) = row.get(self.next) else {
+                self.at += 1;
+                self.next = 0;
+                continue;
+            };
+            self.next += 1;
+            if own.is_same_pod(party) {
+                continue;
+            }
+            let (from, to) = match self.direction {
+                Direction::Egress => (own, *party),
+                Direction::Ingress => (*party, own),
+            };
+            return Some(Connection { from, to, ports: ports.clone() });
+        }
     }
 }

@@ -18,8 +18,10 @@
 //!
 //! Source: <https://kubernetes.io/docs/concepts/services-networking/network-policies/>
 
+mod classes;
 mod connect;
 mod diff;
+mod index;
 mod matrix;
 mod outside;
 mod ports;
@@ -83,6 +85,13 @@ pub enum Party<'a> {
     Workload(Member<'a>),
     /// Each address of a block, outside of the cluster.
     Outside(IpNet),
+}
+
+impl Party<'_> {
+    /// Whether both are one pod, which always reaches itself.
+    fn is_same_pod(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Workload(one), Self::Workload(other)) if one.is_pod() && one.key() == other.key())
+    }
 }
 
 impl fmt::Display for Party<'_> {

@@ -1,13 +1,14 @@
 //! Ports as sets, once every name is resolved.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::inventory::Workload;
 use crate::policy::ports::{PORTS, Ports, Protocol};
 
-/// A set of ports by protocol: sorted ranges that neither meet nor touch.
+/// A set of ports by protocol: sorted ranges that neither meet nor touch. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortSet(Vec<(Protocol, u16, u16)>);
+pub struct PortSet(Arc<[(Protocol, u16, u16)]>);
 
 impl PortSet {
     /// No port.
@@ -36,7 +37,7 @@ impl PortSet {
                 _ => merged.push((protocol, from, to)),
             }
         }
-        Self(merged)
+        Self(merged.into())
     }
 
     /// What the `ports` of a rule come to at a destination, whose container ports names stand for. No name stands for
@@ -82,15 +83,28 @@ impl PortSet {
     /// What is in one of the two.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self::of(self.0.iter().chain(&other.0).copied().collect())
+        if other.is_empty() || self == other {
+            return self.clone();
+        }
+        if self.is_empty() {
+            return other.clone();
+        }
+        Self::of(self.0.iter().chain(other.0.iter()).copied().collect())
     }
 
     /// What is in both.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
+        // Nearly all that meet are all ports, or the same.
+        if self == other || other.is_all() {
+            return self.clone();
+        }
+        if self.is_all() {
+            return other.clone();
+        }
         let mut both = Vec::new();
-        for (p, from, to) in &self.0 {
-            for (q, other_from, other_to) in &other.0 {
+        for (p, from, to) in self.0.iter() {
+            for (q, other_from, other_to) in other.0.iter() {
                 if p == q {
                     both.push((*p, *from.max(other_from), *to.min(other_to)));
                 }
@@ -103,7 +117,7 @@ impl PortSet {
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         let mut left = Vec::new();
-        for &(protocol, from, to) in &self.0 {
+        for &(protocol, from, to) in self.0.iter() {
             let mut next = u32::from(from);
             for &(_, taken_from, taken_to) in other.0.iter().filter(|(p, ..)| *p == protocol) {
                 if u32::from(taken_from) > next
