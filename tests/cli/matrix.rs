@@ -173,9 +173,12 @@ fn unquoted(statement: &str) -> String {
 #[test]
 fn the_graph_is_one_for_graphviz_whatever_names_hold() {
     let hostile = r#"a\"b\\c]; evil -> worse [label=\""#;
+    // Nobody reaches it, so it is a node of its own.
     let manifests = teams(2, "")
         + &format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: \"{hostile}\", namespace: team-1}}\nspec: {{}}\n"
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: \"{hostile}\", namespace: team-1, labels: {{app: x}}}}\n\
+             spec: {{}}\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: team-1}}\n\
+             spec: {{podSelector: {{matchLabels: {{app: x}}}}, policyTypes: [Ingress]}}\n"
         );
     let ran = matrix(&manifests, &["-o", "dot"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
