@@ -109,13 +109,17 @@ fn the_text_of_the_guide_is_readable() {
 }
 
 #[test]
-fn the_text_takes_a_few_lines_for_a_flat_cluster_of_any_size_and_some_per_isolated_namespace() {
+fn the_text_takes_a_few_lines_for_a_cluster_of_any_size_flat_or_isolated() {
     let lines = |manifests: &str| matrix(manifests, &[]).stdout.lines().count();
     assert!(lines(&teams(10, "")) < 10);
     assert_eq!(lines(&teams(10, "")), lines(&teams(40, "")));
     let text = matrix(&teams(40, SAME_NAMESPACE), &[]).stdout;
-    assert!(text.contains("team-7/* can reach\n  on every port: team-7/*\n"), "{text}");
-    assert_eq!(text.lines().count(), 80);
+    assert_eq!(text, "every workload can reach\n  on every port: each its own namespace\n");
+    let text = matrix(&teams(1, SAME_NAMESPACE), &["--namespace", "team-1"]).stdout;
+    assert_eq!(text, "every workload can reach\n  on every port: every workload\n");
+    let of_two = teams(1, SAME_NAMESPACE) + &teams(1, "").replace("team-1", "open");
+    let text = matrix(&of_two, &["--namespace", "team-1"]).stdout;
+    assert_eq!(text, "team-1/* can reach\n  on every port: team-1/*\n");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::policy::reach::Group;
 
-use super::{Classes, Filter, Line, Naming, Parties};
+use super::table::Classes;
+use super::{Filter, Line, Naming, Parties};
 
 /// A quoted string: within one a quote ends it, and a backslash begins an escape.
 fn quoted(text: &str) -> String {

@@ -2,9 +2,10 @@
 
 pub mod dot;
 pub mod json;
+mod table;
 pub mod text;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use ringfence_core::inventory::Inventory;
@@ -21,6 +22,22 @@ pub enum Parties<'a> {
     Workloads(Vec<Member<'a>>),
     /// Addresses outside of the cluster.
     Outside(Vec<IpNet>),
+}
+
+impl<'a> Parties<'a> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Workloads(members) => members.len(),
+            Self::Outside(blocks) => blocks.len(),
+        }
+    }
+
+    /// The namespace that all of them are in, where it is one.
+    fn namespace(&self) -> Option<&'a str> {
+        let Self::Workloads(members) = self else { return None };
+        let first = members.first()?.namespace;
+        members.iter().all(|member| member.namespace == first).then_some(first)
+    }
 }
 
 /// From each of some to each of others.
@@ -96,111 +113,6 @@ fn all<'a>(members: &Members<'_, 'a>) -> Parties<'a> {
     }
 }
 
-/// Parties by number, each once. Those of one matrix do not overlap, unless a filter has parted them, so the first of them
-/// and how many they are tell them apart.
-#[derive(Debug, Default)]
-struct Classes<'a> {
-    known: HashMap<Key<'a>, usize>,
-    parties: Vec<Parties<'a>>,
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Key<'a> {
-    Workloads(Option<(&'a str, &'a str, &'a str)>, usize),
-    Outside(Vec<IpNet>),
-}
-
-impl<'a> Classes<'a> {
-    /// The number, and whether it is new.
-    fn number(&mut self, parties: Parties<'a>) -> (usize, bool) {
-        let key = match &parties {
-            Parties::Workloads(members) => Key::Workloads(members.first().map(Member::key), members.len()),
-            Parties::Outside(blocks) => Key::Outside(blocks.clone()),
-        };
-        let next = self.parties.len();
-        let number = *self.known.entry(key).or_insert(next);
-        if number == next {
-            self.parties.push(parties);
-        }
-        (number, number == next)
-    }
-
-    fn get(&self, numbers: &[usize]) -> Vec<&Parties<'a>> {
-        numbers.iter().filter_map(|number| self.parties.get(*number)).collect()
-    }
-
-    /// What parties are listed by: the first workload, and what is outside last.
-    fn place(&self, numbers: &[usize]) -> (bool, Option<(&'a str, &'a str, &'a str)>) {
-        let first = |parties: &Parties<'a>| match parties {
-            Parties::Workloads(members) => members.iter().map(Member::key).min(),
-            Parties::Outside(_) => None,
-        };
-        let first = self.get(numbers).into_iter().filter_map(first).min();
-        (first.is_none(), first)
-    }
-}
-
-/// Several parties, by their numbers.
-type Numbers = Vec<usize>;
-
-/// What is said of whom, by what is said.
-type Row<T> = BTreeMap<T, Numbers>;
-
-/// Lines for people: however many parties there are, those of which the same is to be said are together. `T` is what is
-/// said of a connection.
-struct Table<'a, T> {
-    classes: Classes<'a>,
-    rows: BTreeMap<usize, Row<T>>,
-}
-
-impl<'a, T: Ord + Clone + std::hash::Hash> Table<'a, T> {
-    fn new() -> Self {
-        Self { classes: Classes::default(), rows: BTreeMap::new() }
-    }
-
-    fn add(&mut self, line: Line<'a>, said: T) {
-        let (from, _) = self.classes.number(line.from);
-        let (to, _) = self.classes.number(line.to);
-        self.rows.entry(from).or_default().entry(said).or_default().push(to);
-    }
-
-    /// The sources that reach all the same, in order, with what they reach.
-    fn rows(self) -> (Classes<'a>, Vec<(Numbers, Row<T>)>) {
-        let mut places: HashMap<Row<T>, usize> = HashMap::new();
-        let mut rows: Vec<(Numbers, Row<T>)> = Vec::new();
-        for (from, mut row) in self.rows {
-            for to in row.values_mut() {
-                to.sort_unstable();
-            }
-            let place = *places.entry(row.clone()).or_insert(rows.len());
-            match rows.get_mut(place) {
-                Some((sources, _)) => sources.push(from),
-                None => rows.push((vec![from], row)),
-            }
-        }
-        rows.sort_by_cached_key(|(sources, _)| self.classes.place(sources));
-        (self.classes, rows)
-    }
-
-    /// By what is said, the sources of which it is said of the same destinations, with these, in order.
-    fn said(self) -> (Classes<'a>, BTreeMap<T, Vec<(Numbers, Numbers)>>) {
-        let mut all: BTreeMap<T, BTreeMap<Numbers, Numbers>> = BTreeMap::new();
-        for (from, row) in self.rows {
-            for (said, mut to) in row {
-                to.sort_unstable();
-                all.entry(said).or_default().entry(to).or_default().push(from);
-            }
-        }
-        let in_order = |by_destinations: BTreeMap<Numbers, Numbers>| {
-            let mut lines: Vec<(Numbers, Numbers)> = by_destinations.into_iter().map(|(to, from)| (from, to)).collect();
-            lines.sort_by_cached_key(|(from, to)| (self.classes.place(from), self.classes.place(to)));
-            lines
-        };
-        let all = all.into_iter().map(|(said, by_destinations)| (said, in_order(by_destinations))).collect();
-        (self.classes, all)
-    }
-}
-
 /// What parties are called when they are too many to be named one by one.
 #[derive(Debug)]
 pub struct Naming<'a> {
@@ -250,6 +162,14 @@ impl<'a> Naming<'a> {
             names.extend(counted(blocks.iter().map(ToString::to_string).collect(), "blocks of addresses"));
         }
         names
+    }
+
+    /// The namespace that these are all the workloads of, where they are that.
+    fn whole_namespace<'b>(&self, parties: &[&Parties<'b>]) -> Option<&'b str> {
+        let mut namespaces = parties.iter().map(|parties| parties.namespace());
+        let first = namespaces.next()??;
+        let count: usize = parties.iter().map(|parties| parties.len()).sum();
+        (namespaces.all(|other| other == Some(first)) && count == self.workloads_in(first)).then_some(first)
     }
 
     fn of_workloads(&self, members: &[Member<'_>]) -> Vec<String> {

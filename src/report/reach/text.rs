@@ -7,7 +7,8 @@ use ringfence_core::policy::Direction;
 use ringfence_core::policy::explain;
 use ringfence_core::policy::reach::{Answer, Diff, Endpoint, Group, Nearest, Place, Side};
 
-use super::{Classes, Filter, Naming, Table};
+use super::table::{Alike, Classes, Table, alike};
+use super::{Filter, Naming};
 
 fn end(end: &Endpoint<'_>) -> String {
     sanitised(&match end {
@@ -90,10 +91,13 @@ pub fn matrix<'m, 'a: 'm>(
     if rows.is_empty() {
         return writeln!(out, "nobody can reach anybody");
     }
-    for (from, row) in rows {
+    for Alike { from, reach, .. } in alike(&classes, rows, naming) {
         writeln!(out, "{} can reach", names(naming, &classes, &from))?;
-        for (ports, to) in row {
-            writeln!(out, "  on {}: {}", super::ports(&ports), names(naming, &classes, &to))?;
+        for (ports, own, to) in reach {
+            let own = if own { "each its own namespace" } else { "" };
+            let others = names(naming, &classes, &to);
+            let and = if own.is_empty() || others.is_empty() { "" } else { ", " };
+            writeln!(out, "  on {}: {own}{and}{others}", super::ports(&ports))?;
         }
     }
     Ok(())
