@@ -223,3 +223,24 @@ fn errors_in_the_manifests_are_said_and_nothing_is_listed() {
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
     assert!(ran.stderr.contains("-:3:1: Namespace \"\": metadata.name"), "{}", ran.stderr);
 }
+
+#[test]
+fn without_manifests_and_without_a_cluster_it_says_what_to_give() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["matrix"][..],
+        &["connect", "--from", "a/b", "--to", "a/c", "--port", "80"],
+        &["diff", "--cluster", "tests/fixtures/guide/before.yaml"],
+    ] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_clear()
+            .env("HOME", directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!((ran.status.code(), ran.stdout.as_slice()), (Some(2), &b""[..]));
+        assert!(said.contains("give --kubeconfig FILE, or --manifests PATH"), "{said}");
+    }
+}

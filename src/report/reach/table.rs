@@ -7,8 +7,7 @@ use ringfence_core::policy::reach::{Member, PortSet};
 
 use super::{Line, Naming, Parties};
 
-/// Parties by number, each once. Those of one matrix do not overlap, unless a filter has parted them, so the first of them
-/// and how many they are tell them apart.
+/// Parties by number, each once.
 #[derive(Debug, Default)]
 pub(super) struct Classes<'a> {
     known: HashMap<Key<'a>, usize>,
@@ -17,7 +16,7 @@ pub(super) struct Classes<'a> {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key<'a> {
-    Workloads(Option<(&'a str, &'a str, &'a str)>, usize),
+    Workloads(Vec<(&'a str, &'a str, &'a str)>),
     Outside(Vec<IpNet>),
 }
 
@@ -25,7 +24,7 @@ impl<'a> Classes<'a> {
     /// The number, and whether it is new.
     pub(super) fn number(&mut self, parties: Parties<'a>) -> (usize, bool) {
         let key = match &parties {
-            Parties::Workloads(members) => Key::Workloads(members.first().map(Member::key), members.len()),
+            Parties::Workloads(members) => Key::Workloads(members.iter().map(Member::key).collect()),
             Parties::Outside(blocks) => Key::Outside(blocks.clone()),
         };
         let next = self.parties.len();
