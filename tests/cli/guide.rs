@@ -215,3 +215,20 @@ fn without_policy_types_an_egress_deny_denies_nothing() {
     set.reaches("backend/db", "8.8.8.8", ANY_PORT);
     assert_eq!(set.coverage("backend"), ("complete".to_owned(), "absent".to_owned()));
 }
+
+/// Each of the guide's common mistakes, with the lint that tells of it; and what is right, where none of them does.
+#[test]
+fn check_finds_each_of_the_four_common_mistakes_and_none_where_the_guide_is_followed() {
+    for (files, namespace, lint) in [
+        (vec!["step-1", "step-2", "mistakes/no-dns-egress"], "backend", "dns-missing"),
+        (vec!["step-1", "mistakes/or-for-and"], "backend", "and-or"),
+        (vec!["step-5", "mistakes/host-network"], "production", "hostnetwork-bypass"),
+        (vec!["mistakes/missing-policy-types"], "backend", "types-missing"),
+    ] {
+        let (_, found) = Set::of(&files).check(namespace);
+        assert!(found.iter().any(|id| id == lint), "{files:?}: {lint} is not among {found:?}");
+        let followed = Set::of(&["step-1", "step-2", "step-3", "step-4", "step-5"]);
+        let (_, found) = followed.check(namespace);
+        assert!(!found.iter().any(|id| id == lint), "{lint}: {found:?}");
+    }
+}
