@@ -10,6 +10,7 @@
 mod bad_input;
 mod baseline;
 mod check;
+mod cluster;
 mod commands;
 mod connect;
 mod diff;
@@ -21,6 +22,7 @@ mod lint_pages;
 mod lints;
 mod matrix;
 mod places;
+mod mended;
 mod readme;
 mod run;
 mod sample;

@@ -121,8 +121,11 @@ fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy]
         }
     }
     let resolver = resolver(view.cluster);
+    let mut names = (1..).map(|n| if n == 1 { ALLOW_DNS.to_owned() } else { format!("{ALLOW_DNS}-{n}") });
     for (policy, whose) in policies {
         let selector = selector_json(policy);
+        let is_free = |name: &String| !view.policies.iter().any(|policy| policy.name == *name);
+        let name = names.find(is_free).unwrap_or_default();
         found.push(
             Finding::new(
                 &DNS_MISSING,
@@ -134,7 +137,7 @@ fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy]
             )
             .help(format!("add a NetworkPolicy that allows UDP and TCP {} to the resolver{}", resolver.port(), unless_known(view.cluster)))
             .snippet(format!(
-                "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {ALLOW_DNS}\n  namespace: {}\nspec:\n  \
+                "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: {}\nspec:\n  \
                  podSelector: {selector}\n  policyTypes:\n  - Egress\n  egress:\n{}",
                 view.namespace,
                 rule_yaml(&resolver, 2)
@@ -142,7 +145,7 @@ fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy]
             .fix(Fix::Add(vec![json!({
                 "apiVersion": "networking.k8s.io/v1",
                 "kind": "NetworkPolicy",
-                "metadata": { "name": ALLOW_DNS, "namespace": view.namespace },
+                "metadata": { "name": name, "namespace": view.namespace },
                 "spec": {
                     "podSelector": selector,
                     "policyTypes": ["Egress"],
