@@ -227,6 +227,12 @@ fn arguments_and_images_say_whether_a_plugin_enforces(
 }
 
 #[test]
+fn quantities_may_be_numbers() {
+    let containers = json!([{ "name": "calico-node", "resources": { "requests": { "cpu": 1, "memory": 1.5 } } }]);
+    assert_eq!(recognised("calico-node", &containers), [(Cni::Calico, Some(true))]);
+}
+
+#[test]
 fn other_daemon_sets_are_no_network_plugins() {
     assert_eq!(recognised("node-exporter", &json!([{ "name": "c" }])), []);
 }

@@ -1,6 +1,6 @@
 //! Objects other than Namespaces, policies and workloads, as far as the lints need them.
 //!
-//! What the API server itself serves must decode. Of kinds that come with an add-on, such as `ServiceMonitor`, what does
+//! What the API server itself serves must decode, but for Nodes, which nobody writes by hand. Of kinds that come with an add-on, such as `ServiceMonitor`, what does
 //! not look as it is known to is left out.
 
 use std::net::IpAddr;
@@ -9,7 +9,6 @@ use ipnet::IpNet;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ServiceReference, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, ServiceCIDR};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject};
@@ -55,13 +54,17 @@ impl Inventory {
         match kind {
             "Service" => self.service(namespace, decode(object)?),
             "ServiceAccount" => self.service_account(namespace, decode(object)?),
-            "Node" => self.node(decode(object)?),
+            "Node" => self.node(object),
             "ConfigMap" if name_of(object) == "cilium-config" => {
                 if let Some(plugin) = Plugin::of_cilium_config(&decode(object)?) {
                     self.cluster.add_plugin(plugin);
                 }
             }
-            "DaemonSet" => self.daemon_set(namespace, &decode(object)?),
+            "DaemonSet" => {
+                for plugin in Plugin::of_daemon_set(namespace, object) {
+                    self.cluster.add_plugin(plugin);
+                }
+            }
             "RoleBinding" => {
                 let binding: RoleBinding = decode(object)?;
                 self.bind(kind, &binding.metadata, binding.subjects, namespace);
@@ -175,21 +178,16 @@ impl Inventory {
         }
     }
 
-    fn node(&mut self, object: core::Node) {
-        let spec = object.spec.unwrap_or_default();
-        self.networks(&spec.pod_cidrs.unwrap_or_default());
-        self.networks(&spec.pod_cidr.into_iter().collect::<Vec<_>>());
-        let addresses = object.status.and_then(|status| status.addresses).unwrap_or_default();
-        for address in addresses.into_iter().filter(|address| address.type_ == "InternalIP") {
-            if let Ok(address) = address.address.parse() {
+    fn node(&mut self, object: &Value) {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let list = |path: &str| object.pointer(path).and_then(Value::as_array).into_iter().flatten();
+        let networks: Vec<String> =
+            list("/spec/podCIDRs").chain(object.pointer("/spec/podCIDR")).filter_map(text).collect();
+        self.networks(&networks);
+        for address in list("/status/addresses").filter(|address| address["type"] == "InternalIP") {
+            if let Some(address) = address["address"].as_str().and_then(|address| address.parse().ok()) {
                 self.cluster.add_address(address);
             }
-        }
-    }
-
-    fn daemon_set(&mut self, namespace: &str, object: &DaemonSet) {
-        for plugin in Plugin::of_daemon_set(namespace, object) {
-            self.cluster.add_plugin(plugin);
         }
     }
 

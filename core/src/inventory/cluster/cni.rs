@@ -6,8 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Container};
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde::Deserialize;
+use serde_json::Value;
 
 /// A network plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,12 +153,14 @@ impl Plugin {
         self.daemon_set = self.daemon_set.take().or(other.daemon_set);
     }
 
-    /// The plugins that a DaemonSet runs: canal's runs two.
+    /// The plugins that a DaemonSet runs: canal's runs two. A container that can't be read is passed over: that the
+    /// DaemonSet is malformed is said where it is read as a workload.
     #[must_use]
-    pub fn of_daemon_set(namespace: &str, object: &DaemonSet) -> Vec<Self> {
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        let pod = object.spec.template.spec.as_ref();
-        let containers = pod.map(|pod| pod.containers.as_slice()).unwrap_or_default();
+    pub fn of_daemon_set(namespace: &str, object: &Value) -> Vec<Self> {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let containers = object.pointer("/spec/template/spec/containers").and_then(Value::as_array);
+        let containers: Vec<Container> =
+            containers.into_iter().flatten().filter_map(|container| Container::deserialize(container).ok()).collect();
         let recognised = match name {
             "calico-node" => Some(Cni::Calico),
             "cilium" => Some(Cni::Cilium),
@@ -172,14 +175,15 @@ impl Plugin {
             _ if name.contains("flannel") => Some(Cni::Flannel),
             _ => None,
         };
-        let canal = recognised.is_none() && containers.iter().any(|container| container.name == "calico-node");
+        let canal =
+            recognised.is_none() && containers.iter().any(|container| container.name.as_deref() == Some("calico-node"));
         recognised
             .into_iter()
             .chain(canal.then_some(Cni::Calico))
             .map(|cni| {
                 let mut plugin = Self::named(cni);
                 plugin.daemon_set = Some((namespace.to_owned(), name.to_owned()));
-                plugin.look_into(containers);
+                plugin.look_into(&containers);
                 plugin
             })
             .collect()
@@ -191,9 +195,9 @@ impl Plugin {
         match self.cni {
             Cni::KubeRouter => self.enforces = Some(flag(containers, "--run-firewall").unwrap_or(true)),
             Cni::AwsVpc => {
-                let agents: Vec<Container> =
-                    containers.iter().filter(|container| container.name == "aws-eks-nodeagent").cloned().collect();
-                self.enforces = Some(flag(&agents, "--enable-network-policy").unwrap_or(false));
+                let is_agent = |container: &&Container| container.name.as_deref() == Some("aws-eks-nodeagent");
+                let agents = containers.iter().filter(is_agent);
+                self.enforces = Some(flag(agents, "--enable-network-policy").unwrap_or(false));
             }
             // Images are tagged with the day on which they were built. Policies are part of them since kind 0.24
             // (<https://github.com/kubernetes-sigs/kind/releases/tag/v0.24.0>), for which this one was built.
@@ -225,9 +229,20 @@ impl Plugin {
     }
 }
 
+/// A container, as far as it says what a plugin does. The type of `k8s-openapi` does not take numbers for quantities, which
+/// the API server does.
+#[derive(Deserialize)]
+struct Container {
+    name: Option<String>,
+    image: Option<String>,
+    args: Option<Vec<String>>,
+    command: Option<Vec<String>>,
+}
+
 /// What a boolean argument says, where it is given: `--flag`, `--flag=true`, `--flag=false`.
-fn flag(containers: &[Container], flag: &str) -> Option<bool> {
-    let arguments = containers.iter().flat_map(|container| container.args.iter().chain(&container.command)).flatten();
+fn flag<'c>(containers: impl IntoIterator<Item = &'c Container>, flag: &str) -> Option<bool> {
+    let arguments =
+        containers.into_iter().flat_map(|container| container.args.iter().chain(&container.command)).flatten();
     arguments.filter_map(|argument| argument.strip_prefix(flag)).find_map(|rest| match rest {
         "" | "=true" => Some(true),
         "=false" => Some(false),

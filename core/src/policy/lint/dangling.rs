@@ -110,7 +110,14 @@ fn labels_there(workloads: &[&Workload]) -> String {
     let words: Vec<String> = workloads
         .iter()
         .take(3)
-        .map(|workload| format!("the pods of {} have {}", pods::name(workload), explain::labels(&workload.labels)))
+        .map(|workload| {
+            let (name, labels) = (pods::name(workload), explain::labels(&workload.labels));
+            if workload.kind == "Pod" {
+                format!("{name} has {labels}")
+            } else {
+                format!("the pods of {name} have {labels}")
+            }
+        })
         .collect();
     format!("make the labels the same: {}", words.join("; "))
 }
