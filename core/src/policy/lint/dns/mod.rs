@@ -4,23 +4,23 @@
 //! a rule for the own namespace is not, although it would let a lookup through that went there. Where the cluster's
 //! resolvers are known, a rule is right if it reaches one of them.
 
+mod resolving;
+
 use serde_json::{Value, json};
 
 use super::catalogue::{DNS_ANY_DESTINATION, DNS_MISSING, DNS_UDP_ONLY, DNS_WRONG_TARGET};
 use super::{FINDINGS, Finding, Fix, Object, View, pods};
-use crate::inventory::cluster::dns::{NAMESPACES, PORT};
-use crate::inventory::{Cluster, Inventory, Resolver, Workload};
+use crate::inventory::cluster::dns::PORT;
+use crate::inventory::{Cluster, Resolver, Workload};
 use crate::policy::coverage;
 use crate::policy::ports::{Ports, Protocol};
-use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
+use crate::policy::selectors::NAMESPACE_NAME_LABEL;
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 use crate::profile::ALLOW_DNS;
+use resolving::{NOT_AUTOMATIC, by_missing_label, is_for_dns, named_port, names_port, reaches};
 
-/// Where resolvers listen; those of `OpenShift` at the second.
-const PORTS: [u16; 2] = [PORT, 5353];
-
-/// A label that people put on namespaces, and believe to be there.
-const NOT_AUTOMATIC: &str = "name";
+/// How many policies of a namespace are compared with each other: every two are, and a tenant may have thousands.
+const MANY: usize = 200;
 
 /// `dns-any-destination`.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster, found: &mut Vec<Finding>) {
@@ -82,12 +82,17 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
     let any = with(&|rule| used(rule, view) != Use::Other);
     let tcp = with(&|rule| is_for_dns(rule, Protocol::Tcp, view.namespace, view.cluster));
     missing(view, &isolating, &any, found);
-    for policy in &any {
+    for policy in any.iter().take(MANY) {
         for (i, rule) in policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate().take(FINDINGS) {
             if used(rule, view) == Use::Wrong {
                 wrong_target(view, policy, i, rule, &right, found);
             }
-            udp_only(view, policy, i, rule, &tcp, found);
+        }
+    }
+    let udp = with(&|rule| names_port(rule, Protocol::Udp, view.cluster));
+    for policy in leaving_out(view, &udp, &tcp) {
+        for (i, rule) in policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate().take(FINDINGS) {
+            udp_only(view, policy, i, rule, found);
         }
     }
 }
@@ -95,19 +100,15 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
 fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy], found: &mut Vec<Finding>) {
     let mut policies: Vec<(&NetworkPolicy, String)> = Vec::new();
     if view.workloads().is_empty() {
-        let mut concerned = isolating.iter().copied().filter(|policy| {
-            !policy.spec.pods.is_unsatisfiable()
-                && !any.iter().any(|other| pods::overlap(&policy.spec.pods, &other.spec.pods))
-        });
         // One that concerns every pod says it for the others.
-        match concerned.clone().find(|policy| policy.spec.pods.selects_all()) {
-            Some(policy) => policies.push((policy, "no pod can".to_owned())),
-            None => policies.extend(
-                concerned
-                    .by_ref()
-                    .take(FINDINGS)
-                    .map(|policy| (policy, format!("no pod with {} can", policy.spec.pods))),
-            ),
+        if let Some(policy) = isolating.iter().find(|policy| policy.spec.pods.selects_all()) {
+            if !shares_pods(policy, any) {
+                policies.push((policy, "no pod can".to_owned()));
+            }
+        } else {
+            let concerned = isolating.iter().take(MANY).filter(|policy| !shares_pods(policy, any));
+            let words = |policy: &NetworkPolicy| format!("no pod with {} can", policy.spec.pods);
+            policies.extend(concerned.take(FINDINGS).map(|policy| (*policy, words(policy))));
         }
     } else {
         let mut silent: Vec<&Workload> = without(view, isolating, any);
@@ -164,7 +165,12 @@ fn wrong_target(
     right: &[&NetworkPolicy],
     found: &mut Vec<Finding>,
 ) {
-    if !leaves_out(view, policy, right, false) {
+    let reaches_none = if view.workloads().is_empty() {
+        !shares_pods(policy, right)
+    } else {
+        !without(view, &[policy], right).is_empty()
+    };
+    if !reaches_none {
         return;
     }
     let unlabelled =
@@ -202,22 +208,13 @@ fn wrong_target(
     found.push(finding);
 }
 
-fn udp_only(
-    view: &View<'_>,
-    policy: &NetworkPolicy,
-    i: usize,
-    rule: &Rule,
-    tcp: &[&NetworkPolicy],
-    found: &mut Vec<Finding>,
-) {
+fn udp_only(view: &View<'_>, policy: &NetworkPolicy, i: usize, rule: &Rule, found: &mut Vec<Finding>) {
     let ports = rule.ports.as_deref().unwrap_or_default();
     let udp =
         ports.iter().enumerate().find_map(|(j, entry)| Some((j, named_port(entry, Protocol::Udp, view.cluster)?)));
     let Some((j, port)) = udp else { return };
-    if !leaves_out(view, policy, tcp, true) {
-        return;
-    }
     let port = match port {
+        Ports::Range(_, from, to) if (*from..=*to).contains(&PORT) => json!(PORT),
         Ports::Range(_, from, _) => json!(from),
         // The name of the TCP port is not known; CoreDNS calls it dns-tcp.
         Ports::Named(..) => json!(PORT),
@@ -250,16 +247,31 @@ fn without<'v>(view: &View<'v>, isolating: &[&NetworkPolicy], others: &[&Network
         .collect()
 }
 
-/// Whether `policy` selects pods that none of `others` does: of the workloads where some are known. Otherwise any pod that
-/// it selects counts where `any` says so, and else all of them must be left out.
-fn leaves_out(view: &View<'_>, policy: &NetworkPolicy, others: &[&NetworkPolicy], any: bool) -> bool {
+/// Whether some pod can be selected by `policy` and by one of `others`, or it selects none at all.
+fn shares_pods(policy: &NetworkPolicy, others: &[&NetworkPolicy]) -> bool {
+    let pods = &policy.spec.pods;
+    pods.is_unsatisfiable()
+        || others.iter().any(|other| other.spec.pods.selects_all() || other.spec.pods == *pods)
+        || others.len() > MANY
+        || others.iter().any(|other| pods::overlap(pods, &other.spec.pods))
+}
+
+/// Those of `policies` that select pods that none of `others` does: of the workloads where some are known, otherwise any.
+fn leaving_out<'p>(
+    view: &View<'_>,
+    policies: &[&'p NetworkPolicy],
+    others: &[&NetworkPolicy],
+) -> Vec<&'p NetworkPolicy> {
+    let policies = policies.iter().copied().take(MANY);
     if !view.workloads().is_empty() {
-        return !without(view, &[policy], others).is_empty();
+        return policies.filter(|policy| !without(view, &[policy], others).is_empty()).collect();
     }
-    if any {
-        return coverage::lost(&[policy], others, Direction::Egress).is_some();
+    let policies: Vec<&NetworkPolicy> = policies.collect();
+    // One question for all of them, since it may take long. One that is given up is none to worry somebody with.
+    match coverage::lost(&policies, others, Direction::Egress) {
+        Some(Some(pod)) => policies.into_iter().filter(|policy| policy.spec.pods.matches(&pod)).collect(),
+        Some(None) | None => Vec::new(),
     }
-    !others.iter().any(|other| pods::overlap(&policy.spec.pods, &other.spec.pods))
 }
 
 fn used(rule: &Rule, view: &View<'_>) -> Use {
@@ -273,119 +285,6 @@ fn used(rule: &Rule, view: &View<'_>) -> Use {
         view.cluster.dns.iter().any(|resolver| reaches(rule, resolver, view))
     };
     if right { Use::Right } else { Use::Wrong }
-}
-
-/// The entry, if it names a port of resolvers, and not nearly all ports.
-fn named_port<'p>(entry: &'p Ports, protocol: Protocol, cluster: &Cluster) -> Option<&'p Ports> {
-    /// More ports than this, and a rule is not about DNS.
-    const FEW: u16 = 100;
-    let mut known = PORTS.into_iter().chain(cluster.dns.iter().map(Resolver::port));
-    let named = match entry {
-        Ports::Range(p, from, to) => {
-            *p == protocol && to - from < FEW && known.any(|port| (*from..=*to).contains(&port))
-        }
-        Ports::Named(p, name) => *p == protocol && name.contains("dns"),
-    };
-    named.then_some(entry)
-}
-
-fn names_port(rule: &Rule, protocol: Protocol, cluster: &Cluster) -> bool {
-    rule.ports.iter().flatten().any(|entry| named_port(entry, protocol, cluster).is_some())
-}
-
-/// Whether a rule is there for DNS, or makes one needless.
-fn is_for_dns(rule: &Rule, protocol: Protocol, namespace: &str, cluster: &Cluster) -> bool {
-    if names_port(rule, protocol, cluster) {
-        return true;
-    }
-    let wide = |entry: &Ports| match entry {
-        Ports::Range(p, from, to) => *p == protocol && (*from..=*to).contains(&PORT),
-        Ports::Named(..) => false,
-    };
-    if rule.ports.as_ref().is_some_and(|ports| !ports.iter().any(wide)) {
-        return false;
-    }
-    let own = [namespace];
-    let Some(peers) = &rule.peers else { return true };
-    peers.iter().any(|peer| match peer {
-        Peer::Block { cidr, .. } => {
-            let resolvers = [Resolver::node_local(), Resolver::gke()];
-            let mut known = resolvers.iter().chain(&cluster.dns);
-            cidr.prefix_len() < cidr.max_prefix_len()
-                || known.any(|resolver| matches!(resolver, Resolver::Address { address, .. } if cidr.contains(address)))
-        }
-        Peer::Pods { namespaces, .. } => {
-            let known = cluster.dns.iter().filter_map(|resolver| match resolver {
-                Resolver::Pods { namespace, .. } => Some(namespace.as_str()),
-                Resolver::Address { .. } => None,
-            });
-            let mut resolving = NAMESPACES.into_iter().chain(known);
-            resolving.any(|name| match namespaces {
-                None => own.contains(&name),
-                Some(selector) => may_match(selector, &[(NAMESPACE_NAME_LABEL, name)]),
-            })
-        }
-    })
-}
-
-/// Whether a selector matches an object of which only some labels are known: what is not known is believed to match.
-fn may_match(selector: &Selector, known: &[(&str, &str)]) -> bool {
-    selector
-        .keys()
-        .all(|(key, set)| known.iter().find(|(name, _)| *name == key).is_none_or(|(_, value)| set.admits(Some(value))))
-}
-
-fn stated<'v>(inventory: Option<&'v Inventory>, namespace: &str) -> Option<&'v Labels> {
-    inventory?.namespaces.get(namespace).filter(|namespace| namespace.stated).map(|namespace| &namespace.labels)
-}
-
-/// The namespace that a peer means by a label that it does not carry.
-fn by_missing_label(peer: &Peer, view: &View<'_>) -> Option<&'static str> {
-    let Peer::Pods { namespaces: Some(selector), .. } = peer else { return None };
-    let (_, set) = selector.keys().find(|(key, set)| *key == NOT_AUTOMATIC && !set.admits(None))?;
-    let meant =
-        NAMESPACES.into_iter().find(|name| set.admits(Some(name)) && set.mentioned().any(|text| text == *name))?;
-    // Where the Namespace is there, its labels say.
-    stated(view.inventory, meant).is_none_or(|labels| !selector.matches(labels)).then_some(meant)
-}
-
-fn reaches(rule: &Rule, resolver: &Resolver, view: &View<'_>) -> bool {
-    let lets = |entry: &Ports| match entry {
-        Ports::Range(protocol, from, to) => *protocol == Protocol::Udp && (*from..=*to).contains(&resolver.port()),
-        // A name is the pods', and CoreDNS calls its port so.
-        Ports::Named(protocol, name) => {
-            *protocol == Protocol::Udp && name.contains("dns") && matches!(resolver, Resolver::Pods { .. })
-        }
-    };
-    if rule.ports.as_ref().is_some_and(|ports| !ports.iter().any(lets)) {
-        return false;
-    }
-    rule.peers.as_deref().is_none_or(|peers| peers.iter().any(|peer| leads_to(peer, resolver, view)))
-}
-
-fn leads_to(peer: &Peer, resolver: &Resolver, view: &View<'_>) -> bool {
-    match (peer, resolver) {
-        (Peer::Block { cidr, except }, Resolver::Address { address, .. }) => {
-            cidr.contains(address) && !except.iter().any(|taken| taken.contains(address))
-        }
-        (Peer::Pods { namespaces, pods }, Resolver::Pods { namespace, labels, .. }) => {
-            let there = match namespaces {
-                None => namespace == view.namespace,
-                Some(selector) => match stated(view.inventory, namespace) {
-                    Some(labels) => selector.matches(labels),
-                    None => {
-                        by_missing_label(peer, view).is_none()
-                            && may_match(selector, &[(NAMESPACE_NAME_LABEL, namespace)])
-                    }
-                },
-            };
-            let labels: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-            there && pods.as_ref().is_none_or(|selector| may_match(selector, &labels))
-        }
-        // A block may match pods in some clusters, and a cluster's resolver seldom is meant by one; all addresses are.
-        (Peer::Block { cidr, .. }, Resolver::Pods { .. }) => cidr.prefix_len() == 0,
-        (Peer::Pods { .. }, Resolver::Address { .. }) => false,
-    }
 }
 
 fn resolver(cluster: &Cluster) -> Resolver {
