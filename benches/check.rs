@@ -85,6 +85,7 @@ fn judge(inventory: &Inventory) -> Vec<Finding> {
             policies: &policies,
             verdict: namespace.verdict(),
             profile: Some(profile),
+            inventory: Some(inventory),
             cluster: &inventory.cluster,
         }));
         for written in &known.policies {

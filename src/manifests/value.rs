@@ -40,12 +40,10 @@ impl Meter {
 
     fn count<E: Error>(&self, values: usize) -> Result<(), E> {
         for (left, what) in [(&self.document, "document"), (&self.source, "source")] {
-            match left.get().checked_sub(values) {
-                Some(fewer) => left.set(fewer),
-                None => {
-                    left.set(0);
-                    return Err(E::custom(format_args!("too many values in one {what}; give it in parts")));
-                }
+            let fewer = left.get().checked_sub(values);
+            left.set(fewer.unwrap_or(0));
+            if fewer.is_none() {
+                return Err(E::custom(format_args!("too many values in one {what}; give it in parts")));
             }
         }
         Ok(())

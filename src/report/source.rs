@@ -49,12 +49,6 @@ impl<'r> Sources<'r> {
         Self { read: Box::new(read), last: RefCell::new(None) }
     }
 
-    /// Files on disk, and standard input as it was read.
-    #[must_use]
-    pub fn on_disk(stdin: Option<Arc<str>>) -> Self {
-        Self::new(move |file| if file == "-" { stdin.clone() } else { decoded(&std::fs::read(file).ok()?) })
-    }
-
     /// The text of a file.
     #[must_use]
     pub fn text(&self, file: &str) -> Option<Arc<str>> {
@@ -88,20 +82,6 @@ impl Source {
         let breaks = text.iter().flat_map(|text| text.match_indices('\n')).map(|(at, _)| at + 1);
         Self { file: file.to_owned(), lines: std::iter::once(0).chain(breaks).collect(), text }
     }
-}
-
-/// Text as the manifests are read: UTF-8, or UTF-16 by its mark.
-fn decoded(bytes: &[u8]) -> Option<Arc<str>> {
-    let wide = |of: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = bytes.chunks_exact(2).filter_map(|pair| Some(of(pair.try_into().ok()?))).collect();
-        String::from_utf16_lossy(&units)
-    };
-    let text = match bytes {
-        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
-        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
-        _ => std::str::from_utf8(bytes).ok()?.to_owned(),
-    };
-    Some(Arc::from(text.strip_prefix('\u{feff}').unwrap_or(&text)))
 }
 
 /// A line with the field at a column (in characters, from 0) marked; cut around it where it is long.
