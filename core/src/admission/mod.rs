@@ -5,6 +5,7 @@
 //! it says what to ask ([`Outcome::Ask`]), and is made again with the answer.
 
 mod decision;
+mod linted;
 pub mod namespace;
 pub mod network_policy;
 mod patch;

@@ -5,17 +5,15 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
+use super::linted;
 use super::permission::Use;
 use super::review::{Operation, Request};
 use super::{Context, Decided, Decision, Failure, Reason, Stop};
 use crate::index::{Namespace, unexcused};
-use crate::inventory::Cluster;
-use crate::object::{self, ExceptionError, nullable};
+use crate::object::{ExceptionError, Object, nullable};
 use crate::policy::holes::Hole;
-use crate::policy::lint::settle::{Subject, settle};
-use crate::policy::lint::{self, Finding, Object, Severity, peers};
+use crate::policy::lint::peers;
 use crate::policy::parse::{Notes, ParseError, Source, noted_json};
-use crate::policy::verdict::{Verdict, judge as judge_all};
 use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
 use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
@@ -179,7 +177,7 @@ struct Owner {
 /// yet, would excuse holes once it is enforced.
 fn claims_exception(request: &Request<'_>) -> bool {
     request.object.is_some()
-        && request.new_as::<object::Object<'_>>().is_ok_and(|object| object.into_metadata().exception().is_some())
+        && request.new_as::<Object<'_>>().is_ok_and(|object| object.into_metadata().exception().is_some())
 }
 
 /// What is done to a managed policy without changing what it means.
@@ -334,69 +332,10 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
         }
     }
     if !is_the_profiles {
-        warnings.extend(linted(change, request, context, &after));
+        let (name, new) = (change.name(), change.new.as_ref().map(|new| (new, &change.notes)));
+        warnings.extend(linted::warnings(name, new, namespace, context, &after));
     }
     Decision { warnings, ..Decision::allow(Reason::Allowed) }
-}
-
-/// What the lints find in the new policy, and in the namespace's policies together that they did not find before. What opens
-/// holes is told already. Of annotations only the policy's own are known here.
-fn linted(
-    change: &Change,
-    request: &Request<'_>,
-    context: &Context<'_>,
-    after: &[&NetworkPolicy],
-) -> impl Iterator<Item = String> {
-    let namespace = request.namespace.as_ref();
-    let cluster = Cluster::default();
-    let own = Object::policy(namespace, change.name());
-    let mut found = Vec::new();
-    let subject = |policy: &NetworkPolicy, suppressions| {
-        let object = Object::policy(namespace, &policy.name);
-        Subject { object, managed: policy.managed, suppressions, judged: false }
-    };
-    let mut subjects: Vec<Subject<'_>> = Vec::new();
-    if let Some(new) = &change.new {
-        found = lint::policy(new, &change.notes, namespace, &cluster);
-        subjects.push(subject(new, change.notes.suppressions.as_slice()));
-    }
-    subjects.extend(after.iter().filter(|policy| policy.managed).map(|policy| subject(policy, &[])));
-    let together = |policies: &[&NetworkPolicy], verdict: &Verdict| {
-        lint::besides_holes(&lint::View {
-            namespace,
-            policies,
-            verdict,
-            profile: None,
-            cluster: &cluster,
-            inventory: None,
-        })
-    };
-    let afterwards = together(after, &judge_all(after, namespace));
-    if !afterwards.is_empty() {
-        let before = match context.namespace {
-            Some(known) => together(&known.policies().collect::<Vec<_>>(), known.verdict()),
-            None => together(&[], &judge_all(&[], namespace)),
-        };
-        let is_new = |finding: &Finding| {
-            // What stays wrong once a policy is gone is told of another one, and was wrong already.
-            let same = |other: &Finding| {
-                (other.lint, &other.path, &other.help) == (finding.lint, &finding.path, &finding.help)
-                    && (other.object == finding.object || change.new.is_none())
-            };
-            !before.iter().any(same)
-        };
-        found.extend(afterwards.into_iter().filter(is_new));
-    }
-    let told = settle(found, subjects, &context.config.lints).into_iter();
-    told.filter(|finding| finding.severity > Severity::Info).map(move |finding| {
-        let Finding { object, path, message, help, lint, .. } = finding;
-        let whose = match object.kind.as_str() {
-            "NetworkPolicy" if object != own => format!("NetworkPolicy {:?}: ", object.name),
-            _ => String::new(),
-        };
-        let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        format!("{whose}{place}{message}; {help} ({})", lint.id)
-    })
 }
 
 fn weakened_coverage(

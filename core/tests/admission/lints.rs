@@ -80,6 +80,21 @@ fn of_the_namespace_only_what_the_change_brings_about_is_told() {
 }
 
 #[test]
+fn a_namespace_that_loses_dns_is_told_and_one_that_had_none_is_not() {
+    let dns = json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{ "ports": [
+        { "port": 53, "protocol": "UDP" }, { "port": 53, "protocol": "TCP" },
+    ] }] });
+    let (deny, dns, spare) = (policy("deny", &deny_all()), policy("dns", &dns), policy("spare", &deny_all()));
+    let warned = || pending().in_mode("warn");
+    let world = warned().policy(&deny).policy(&dns);
+    assert_eq!(ids(&world.validate(&deletes(&dns)).passes("Allowed")), ["dns-missing"]);
+    let world = warned().policy(&deny).policy(&spare);
+    world.validate(&deletes(&deny)).passes_silently("Allowed");
+    // Where it is enforced, the controller puts the profile's own in its place.
+    pending().policy(&deny).policy(&dns).validate(&deletes(&dns)).passes_silently("Allowed");
+}
+
+#[test]
 fn the_configuration_switches_a_lint_off_or_makes_it_info_and_then_nothing_is_told() {
     for level in ["off", "info"] {
         let world = isolated().configured(&json!({ "lints": { "and-or": level } }));
