@@ -121,3 +121,30 @@ pub fn inventory(inventory: &Inventory) -> Vec<Finding> {
     cni::inventory(inventory, &mut found);
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_policy_that_is_wrong_in_many_places_is_told_of_twenty_of_each_kind() {
+        let from: Vec<Value> = (0..30)
+            .flat_map(|i| {
+                let team = json!({ "matchLabels": { "team": i.to_string() } });
+                let nobody = json!({ "matchExpressions": [
+                    { "key": "a", "operator": "Exists" }, { "key": "a", "operator": "DoesNotExist" },
+                ] });
+                [json!({ "namespaceSelector": team }), json!({ "podSelector": nobody })]
+            })
+            .collect();
+        let object =
+            json!({ "metadata": { "name": "p" }, "spec": { "podSelector": {}, "ingress": [{ "from": from }] } });
+        let (policy, notes) = parse::noted(&object, parse::Source::Cluster).unwrap();
+        let found = super::policy(&policy, &notes, "team-a", &Cluster::default());
+        for id in ["and-or", "spoofable-namespace", "unsatisfiable-selector"] {
+            assert_eq!(found.iter().filter(|finding| finding.lint.id == id).count(), FINDINGS, "{id}");
+        }
+    }
+}

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use json_patch::{Patch, PatchOperation, RemoveOperation};
 use serde::{Serialize, Serializer};
+use serde_json::json;
 
 use super::catalogue::{
     APISERVER_EGRESS, CNI_FEATURE, DANGLING_SELECTOR, DNS_WRONG_TARGET, IPBLOCK_CLUSTER, NAMED_PORT_UNRESOLVED,
     NAMESPACE_OMITTED, NO_ENFORCING_CNI, ONE_SIDED, UNUSED_SUPPRESSION, WEBHOOK_METRICS_BLOCKED,
 };
+use super::words::yaml;
 use super::{Finding, Fix, Lint, Object, Severity};
 use crate::inventory::Namespace;
 use crate::object::Suppression;
@@ -187,8 +189,12 @@ fn unused(subject: &Subject<'_>, suppression: &Suppression) -> Option<Finding> {
     let finding = Finding::new(&UNUSED_SUPPRESSION, subject.object.clone(), message)
         .at(format!("metadata.annotations.{key}"))
         .help(help);
-    // What is misspelt, or only lacks its reason, is meant.
-    Some(if lint.is_some() && !reason.is_empty() { finding.fix(Fix::Patch(Patch(vec![remove]))) } else { finding })
+    Some(match lint {
+        // What is misspelt is meant, and so is what only lacks its reason.
+        None => finding,
+        Some(_) if reason.is_empty() => finding.snippet(yaml(&json!({ "annotations": { key: "WHY" } }))),
+        Some(_) => finding.fix(Fix::Patch(Patch(vec![remove]))),
+    })
 }
 
 /// A step of a path: an index by its number, a key by its text.
