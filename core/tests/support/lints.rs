@@ -46,7 +46,13 @@ fn findings(written: &[Value]) -> (Vec<Finding>, Vec<Finding>) {
         assert_eq!(found("open-world"), hole(&[Kind::W4, Kind::W6]), "{verdict:#?} {together:#?}");
         assert_eq!(found("open-cluster"), hole(&[Kind::Cluster]), "{verdict:#?} {together:#?}");
     }
-    (written.iter().flat_map(of_one).collect(), together)
+    let of_each: Vec<Finding> = written.iter().flat_map(of_one).collect();
+    let is =
+        |one: &Finding, other: &Finding| (one.lint, &one.object, &one.path) == (other.lint, &other.object, &other.path);
+    // What is everything by itself is not also called nearly everything.
+    let mut alone = together.iter().filter(|finding| finding.message.ends_with("alone"));
+    assert!(!alone.any(|other| of_each.iter().any(|one| is(one, other))), "{of_each:#?} {together:#?}");
+    (of_each, together)
 }
 
 fn pointer(path: &str) -> PointerBuf {

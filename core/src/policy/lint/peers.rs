@@ -107,8 +107,8 @@ fn spoofable(
     let is_pinned = namespaces.keys().any(|(key, set)| key == NAMESPACE_NAME_LABEL && set.is_a_list());
     let keys: Vec<&str> = namespaces
         .keys()
-        .filter(|(key, set)| *key != NAMESPACE_NAME_LABEL && !key.starts_with(PREFIX) && set.needs_a_label())
         .map(|(key, _)| key)
+        .filter(|key| *key != NAMESPACE_NAME_LABEL && !key.starts_with(PREFIX))
         .collect();
     if is_pinned || keys.is_empty() {
         return;
