@@ -81,7 +81,14 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
     let right = with(&|rule| used(rule, view) == Use::Right);
     let any = with(&|rule| used(rule, view) != Use::Other);
     let tcp = with(&|rule| is_for_dns(rule, Protocol::Tcp, view.namespace, view.cluster));
-    missing(view, &isolating, &any, found);
+    // Whoever chose a profile without DNS, such as deny-all, meant it.
+    let is_meant = view.profile.is_some_and(|profile| {
+        let mut rules = profile.policies().iter().flat_map(|policy| policy.parsed.spec.egress.iter().flatten());
+        !rules.any(|rule| is_for_dns(rule, Protocol::Udp, view.namespace, view.cluster))
+    });
+    if !is_meant {
+        missing(view, &isolating, &any, found);
+    }
     for policy in any.iter().take(MANY) {
         for (i, rule) in policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate().take(FINDINGS) {
             if used(rule, view) == Use::Wrong {
