@@ -83,7 +83,7 @@ fn of_thousands_of_namespaces_only_those_are_shown_that_do_not_pass_and_of_a_lin
             )]);
         }
     }
-    let ran = check(&manifests, &["--fail-on", "error"]);
+    let ran = check(&manifests, &["--fail-on", "error", "--profile", "deny-all"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stdout.contains("and 1900 namespaces that are isolated\n"), "{}", ran.stdout);
     assert!(ran.stdout.contains("1900 of 2000 namespaces"), "{}", ran.stdout);
