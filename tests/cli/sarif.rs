@@ -74,7 +74,7 @@ fn the_same_twice_is_numbered() {
 #[test]
 fn a_document_that_can_not_be_read_is_a_notification() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("bad.yaml"), "foo: [\n").unwrap();
+    std::fs::write(directory.path().join("bad.yaml"), "kind: [\n").unwrap();
     let ran = ringfence(&["check", directory.path().to_str().unwrap(), "-o", "sarif"]);
     assert_eq!(ran.code, 2);
     let log = valid(&ran.stdout);
