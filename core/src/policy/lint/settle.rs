@@ -13,7 +13,7 @@ use super::catalogue::{
     NAMESPACE_OMITTED, NO_ENFORCING_CNI, ONE_SIDED, UNUSED_SUPPRESSION, WEBHOOK_METRICS_BLOCKED,
 };
 use super::words::yaml;
-use super::{Finding, Fix, Lint, Object, Severity};
+use super::{FINDINGS, Finding, Fix, Lint, Object, Severity};
 use crate::inventory::Namespace;
 use crate::object::Suppression;
 use crate::vocabulary::IGNORE;
@@ -138,10 +138,12 @@ pub fn settle<'a>(
         !is_off
     });
     for subject in known.values().filter(|subject| !is_switched_off(subject, &UNUSED_SUPPRESSION)) {
-        found.extend(subject.suppressions.iter().filter_map(|suppression| {
+        let unused = subject.suppressions.iter().filter_map(|suppression| {
             let used = Lint::find(&suppression.lint).is_some_and(|l| used.contains(&(subject.object.clone(), l.id)));
             if used { None } else { unused(subject, suppression) }
-        }));
+        });
+        // An object has room for thousands of annotations.
+        found.extend(unused.take(FINDINGS));
     }
     found.retain_mut(|finding| {
         match levels.get(finding.lint) {
