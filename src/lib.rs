@@ -17,6 +17,7 @@ pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod controller;
+pub mod fix;
 pub mod inventory;
 pub mod manifests;
 pub mod metrics;

@@ -17,10 +17,10 @@ use ringfence_core::profile::Profile;
 
 use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED};
-use crate::inventory;
 use crate::inventory::Origins;
 use crate::manifests::{self, Origin, Problem};
 use crate::report::{Baseline, Judged, Placed, Report, Sources, github, json, junit, sarif, text};
+use crate::{fix, inventory};
 
 /// How many entries of a baseline that match nothing are named.
 const UNUSED: usize = 20;
@@ -49,6 +49,9 @@ pub(super) struct Args {
     /// Write everything that is found into this file, to be accepted from now on, and exit with 0.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["baseline", "output"])]
     write_baseline: Option<PathBuf>,
+    /// Print a patch that mends what needs no decision, for `git apply` or `patch -p1`, in place of the report.
+    #[arg(long, conflicts_with_all = ["output", "write_baseline"])]
+    fix: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -130,7 +133,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         if let Some((file, baseline)) = &baseline {
             accept(file, baseline, &mut report);
         }
-        print(&report, &Sources::new(|file| sources.text(file)), args.output)?;
+        if args.fix {
+            fix(&report, &sources, &inventory, args.namespace())?;
+        } else {
+            print(&report, &Sources::new(|file| sources.text(file)), args.output)?;
+        }
     }
     if let Some(note) = manifests::skipped(&skipped) {
         eprintln!("ringfence: {note}");
@@ -141,7 +148,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     // What could not be read could have been anything, so it counts more than what was judged.
     Ok(if !report.problems.is_empty() {
         ExitCode::from(FAILED)
-    } else if report.passes() || args.write_baseline.is_some() {
+    } else if report.passes() || args.write_baseline.is_some() || args.fix {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -178,21 +185,43 @@ fn accept(file: &Path, baseline: &Baseline, report: &mut Report) {
     }
 }
 
+fn fix(report: &Report, sources: &manifests::Sources, inventory: &Inventory, namespace: &str) -> Result<()> {
+    let known = |object: &lint::Object| {
+        let policies = inventory.namespaces.get(&object.namespace).map(|namespace| namespace.policies.as_slice());
+        object.kind == "NetworkPolicy" && policies.into_iter().flatten().any(|known| known.policy.name == object.name)
+    };
+    // A patch of a file in another encoding, or with a mark in front, would not fit it.
+    let is_plain = |file: &str, text: &str| std::fs::read(file).is_ok_and(|bytes| bytes == text.as_bytes());
+    let sources = Sources::new(|file| sources.text(file).filter(|text| is_plain(file, text)));
+    let fixes = fix::fixes(&report.findings, &sources, namespace, known);
+    written(io::stdout().lock().write_all(fixes.diff.as_bytes()))?;
+    for line in &fixes.left_out {
+        eprintln!("ringfence: left out: {}", sanitised(line));
+    }
+    let (mended, of) = (fixes.mended, report.findings.len());
+    eprintln!("ringfence: the patch mends {mended} of {of} findings; {} need a decision of yours", fixes.without);
+    Ok(())
+}
+
 fn print(report: &Report, sources: &Sources<'_>, output: Output) -> Result<()> {
     // Colours are for a terminal that wants them (NO_COLOR, CLICOLOR, TERM=dumb).
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
     let styled = out.current_choice() != anstream::ColorChoice::Never;
-    let written = match output {
+    let result = match output {
         Output::Text => write!(out, "{}", text::render(report, sources, styled)),
         Output::Json => writeln!(out, "{}", json::render(report)?),
         Output::Sarif => writeln!(out, "{}", sarif::render(report)?),
         Output::Junit => write!(out, "{}", junit::render(report)?),
         Output::Github => write!(out, "{}", github::render(report)),
     };
-    match written.and_then(|()| out.flush()) {
-        // Whoever reads has seen enough (`| head`); the exit code still says how it ends.
+    written(result.and_then(|()| out.flush()))
+}
+
+/// Whoever reads may have seen enough (`| head`); the exit code still says how it ends.
+fn written(result: io::Result<()>) -> Result<()> {
+    match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+        result => Ok(result?),
     }
 }
 

@@ -126,7 +126,7 @@ fn field(text: &str) -> usize {
 }
 
 /// How many bytes the scalar or the brackets at the beginning of a text take; of brackets that stay open, the first.
-fn token(text: &str) -> usize {
+pub(crate) fn token(text: &str) -> usize {
     match text.chars().next() {
         Some(quote @ ('"' | '\'')) => quoted(text, quote).unwrap_or(text.trim_end().len()),
         Some('{' | '[') => brackets(text).unwrap_or(1),

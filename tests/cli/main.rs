@@ -15,6 +15,7 @@ mod commands;
 mod connect;
 mod diff;
 mod fail_on;
+mod fix;
 mod github;
 mod guide;
 mod junit;

@@ -1,0 +1,249 @@
+//! `check --fix`, with the real `git apply`.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use ringfence::fix::{Fixes, fixes};
+use ringfence::manifests::{self, Position};
+use ringfence::report::{Placed, Sources};
+use ringfence_core::policy::lint::{Finding, Fix, Object, catalogue};
+use serde_json::{Value, json};
+
+use crate::run::{check, ringfence_in};
+
+const WEB: &str = "# The web.
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: team-a}
+spec:
+  podSelector: {matchLabels: {app: web}}   # only the web
+  ingress:
+  - from:
+    - ipBlock:
+        cidr: 0.0.0.0/0  # everyone
+  - {}
+  egress:
+  - to:
+    - ipBlock: {cidr: 0.0.0.0/0}
+    ports:
+    - port: 443
+---
+# Another.
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: other, namespace: team-a}
+spec: {podSelector: {}}
+";
+
+fn write(directory: &Path, file: &str, text: &str) {
+    let file = directory.join(file);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, text).unwrap();
+}
+
+/// Runs `git apply` with a patch on its standard input.
+fn git_apply(directory: &Path, patch: &str) {
+    use std::io::Write;
+    let mut child = Command::new("git")
+        .args(["apply", "--whitespace=nowarn", "-"])
+        .current_dir(directory)
+        // The directory is in no repository, whatever is around it.
+        .env("GIT_CEILING_DIRECTORIES", directory.parent().unwrap())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(patch.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}\n{patch}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn placed(file: &str, name: &str, fix: Fix) -> Placed {
+    let finding = Finding::new(&catalogue::TYPES_MISSING, Object::policy("team-a", name), "m").fix(fix);
+    Placed { finding, file: file.to_owned(), at: Position { line: 1, column: 1 } }
+}
+
+fn patch(file: &str, name: &str, operations: Value) -> Placed {
+    placed(file, name, Fix::Patch(serde_json::from_value(operations).unwrap()))
+}
+
+fn fixed(file: &str, text: &str, findings: &[Placed]) -> Fixes {
+    let sources = Sources::new(|asked| (asked == file).then(|| Arc::from(text)));
+    fixes(findings, &sources, "default", |_| false)
+}
+
+/// What a file is after the patch, by the real `git apply`.
+fn applied(file: &str, text: &str, fixes: &Fixes) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), file, text);
+    git_apply(directory.path(), &fixes.diff);
+    std::fs::read_to_string(directory.path().join(file)).unwrap()
+}
+
+#[test]
+fn several_fixes_of_one_file_are_one_patch_that_git_takes_and_comments_stay() {
+    let file = "k8s/team a/web.yaml";
+    let findings = [
+        patch(file, "web", json!([{ "op": "remove", "path": "/spec/ingress/1" }])),
+        patch(file, "web", json!([{ "op": "add", "path": "/spec/policyTypes", "value": ["Ingress", "Egress"] }])),
+        patch(
+            file,
+            "web",
+            json!([{ "op": "replace", "path": "/spec/ingress/0/from/0/ipBlock/cidr", "value": "10.0.0.0/8" }]),
+        ),
+        patch(
+            file,
+            "web",
+            json!([{ "op": "add", "path": "/spec/egress/0/ports/-", "value": { "port": 53, "protocol": "UDP" } }]),
+        ),
+        patch(
+            file,
+            "web",
+            json!([{ "op": "add", "path": "/spec/egress/0/ports/-", "value": { "port": 53, "protocol": "TCP" } }]),
+        ),
+        patch(
+            file,
+            "web",
+            json!([{ "op": "add", "path": "/spec/egress/0/to/0/ipBlock/except", "value": ["169.254.169.254/32"] }]),
+        ),
+        patch(file, "other", json!([{ "op": "add", "path": "/spec/policyTypes", "value": ["Ingress"] }])),
+    ];
+    let fixes = fixed(file, WEB, &findings);
+    assert_eq!((fixes.mended, fixes.without, fixes.left_out.as_slice()), (7, 0, &[] as &[String]));
+    insta::assert_snapshot!(fixes.diff);
+    let after = applied(file, WEB, &fixes);
+    for comment in ["# The web.", "# only the web", "# everyone", "# Another."] {
+        assert!(after.contains(comment), "{comment}: {after}");
+    }
+    let read = manifests::read(file, &after);
+    assert!(read.problems.is_empty());
+    assert_eq!(
+        read.objects[0].to_value()["spec"],
+        json!({
+            "podSelector": { "matchLabels": { "app": "web" } },
+            "ingress": [{ "from": [{ "ipBlock": { "cidr": "10.0.0.0/8" } }] }],
+            "egress": [{
+                "to": [{ "ipBlock": { "cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"] } }],
+                "ports": [{ "port": 443 }, { "port": 53, "protocol": "UDP" }, { "port": 53, "protocol": "TCP" }],
+            }],
+            "policyTypes": ["Ingress", "Egress"],
+        })
+    );
+}
+
+#[test]
+fn what_is_mended_by_fix_passes_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "k8s/ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team-a # the first");
+    write(directory.path(), "k8s/deny.json", &json!({ "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": "deny", "namespace": "team-b" }, "spec": { "podSelector": {} } }).to_string());
+    let exposed = |ran: &crate::run::Ran| {
+        let report = ran.json();
+        let states = report["namespaces"].as_array().unwrap().iter().filter(|ns| ns["state"] == "exposed");
+        states.count()
+    };
+    assert_eq!(exposed(&ringfence_in(directory.path(), &["check", "k8s", "-o", "json"], "")), 2);
+    let ran = ringfence_in(directory.path(), &["check", "--fix", "k8s"], "");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the patch mends "), "{}", ran.stderr);
+    git_apply(directory.path(), &ran.stdout);
+    let again = ringfence_in(directory.path(), &["check", "k8s", "-o", "json"], "");
+    assert_eq!(exposed(&again), 0, "{}{}", again.stdout, ran.stdout);
+    assert!(std::fs::read_to_string(directory.path().join("k8s/ns.yaml")).unwrap().contains("# the first\n---\n"));
+    // A JSON file stays one document: what is added is in a file beside it.
+    assert!(directory.path().join("k8s/deny-ringfence.yaml").exists());
+    // What was added is not added again.
+    let ran = ringfence_in(directory.path(), &["check", "--fix", "k8s"], "");
+    assert!(!ran.stdout.contains("+  name: default-deny"), "{}", ran.stdout);
+}
+
+#[test]
+fn git_and_patch_take_files_without_a_last_line_break_and_with_windows_line_breaks() {
+    let operations = || json!([{ "op": "add", "path": "/spec/policyTypes", "value": ["Ingress"] }]);
+    for text in [WEB.trim_end().to_owned(), WEB.replace('\n', "\r\n")] {
+        let fixes =
+            fixed("a.yaml", &text, &[patch("a.yaml", "web", operations()), patch("a.yaml", "other", operations())]);
+        assert_eq!(fixes.left_out, Vec::<String>::new());
+        let after = applied("a.yaml", &text, &fixes);
+        assert_eq!(after.matches("policyTypes").count(), 2, "{after}");
+        assert!(!text.contains('\r') || !after.replace("\r\n", "").contains('\n'), "{after:?}");
+    }
+}
+
+#[test]
+fn a_fix_that_a_small_edit_can_not_make_is_left_out_and_said_and_the_others_are_made() {
+    let text = "x: &all {cidr: 0.0.0.0/0}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: team-a}
+spec:
+  podSelector: {}
+  egress:
+  - to:
+    - ipBlock: *all
+  ingress:
+  - from:
+    - ipBlock: *all
+";
+    let findings = [
+        patch(
+            "a.yaml",
+            "web",
+            json!([{ "op": "replace", "path": "/spec/egress/0/to/0/ipBlock/cidr", "value": "10.0.0.0/8" }]),
+        ),
+        patch("a.yaml", "web", json!([{ "op": "add", "path": "/spec/policyTypes", "value": ["Ingress"] }])),
+        patch("a.yaml", "web", json!([{ "op": "add", "path": "/spec/policyTypes", "value": ["Egress"] }])),
+        patch("a.yaml", "gone", json!([{ "op": "remove", "path": "/spec/a" }])),
+    ];
+    let fixes = fixed("a.yaml", text, &findings);
+    assert_eq!(fixes.mended, 1);
+    assert_eq!(fixes.left_out.len(), 3, "{:?}", fixes.left_out);
+    assert!(
+        fixes
+            .left_out
+            .iter()
+            .any(|line| line.starts_with("a.yaml:1:1: types-missing of NetworkPolicy web of team-a: "))
+    );
+    assert!(
+        fixes.left_out.iter().any(|line| line.contains("another fix changes the same field")),
+        "{:?}",
+        fixes.left_out
+    );
+    assert_eq!(applied("a.yaml", text, &fixes), format!("{text}  policyTypes:\n  - Ingress\n"));
+}
+
+#[test]
+fn items_are_removed_by_their_place_before_any_fix_moved_them() {
+    let text = format!(
+        "{}\n  ingress: [{{ports: [{{port: 1}}]}}, {{ports: [{{port: 2}}]}}, {{ports: [{{port: 3}}]}}]\n",
+        WEB.split("\n  ingress").next().unwrap()
+    );
+    let remove =
+        |index: usize| patch("a.yaml", "web", json!([{ "op": "remove", "path": format!("/spec/ingress/{index}") }]));
+    let replace =
+        patch("a.yaml", "web", json!([{ "op": "replace", "path": "/spec/ingress/1/ports/0/port", "value": 9 }]));
+    let fixes = fixed("a.yaml", &text, &[remove(0), remove(2), replace]);
+    let after = applied("a.yaml", &text, &fixes);
+    assert!(after.contains("ingress: [{ports: [{port: 9}]}]"), "{after}{:?}", fixes.left_out);
+}
+
+#[test]
+fn nothing_is_added_that_is_there_already_or_twice() {
+    let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c", "namespace": "team-a" } });
+    let add = || placed("a.yaml", "web", Fix::Add(vec![object.clone()]));
+    let twice = fixed("a.yaml", WEB, &[add(), add()]);
+    assert_eq!((twice.mended, applied("a.yaml", WEB, &twice).matches("ConfigMap").count()), (2, 1));
+    let sources = Sources::new(|_| Some(Arc::from(WEB)));
+    let known = fixes(&[add()], &sources, "default", |object| object.name == "c");
+    assert_eq!(known.diff, "");
+    assert!(known.left_out[0].contains("an object of that name is there already"), "{:?}", known.left_out);
+}
+
+#[test]
+fn standard_input_is_no_file_to_patch() {
+    let ran = check("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n", &["--fix"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
+    assert!(ran.stderr.contains("it is in no file that could be changed"), "{}", ran.stderr);
+    assert_eq!(check("foo: [\n", &["--fix"]).code, 2);
+    assert_eq!(check("", &["--fix", "-o", "json"]).code, 2);
+}
