@@ -74,15 +74,15 @@ fn the_same_twice_is_numbered() {
 #[test]
 fn a_document_that_can_not_be_read_is_a_notification() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("bad.yaml"), "kind: [\n").unwrap();
+    std::fs::write(directory.path().join("bad.yaml"), "apiVersion: v1\nkind: Pod\nspec: [\n").unwrap();
     let ran = ringfence(&["check", directory.path().to_str().unwrap(), "-o", "sarif"]);
     assert_eq!(ran.code, 2);
     let log = valid(&ran.stdout);
     let invocation = &log["runs"][0]["invocations"][0];
     assert_eq!(invocation["executionSuccessful"], false);
     let notification = &invocation["toolExecutionNotifications"][0];
-    assert!(!notification["message"]["text"].as_str().unwrap().is_empty());
+    assert!(notification["message"]["text"].as_str().unwrap().contains("unclosed"), "{notification}");
     let place = &notification["locations"][0]["physicalLocation"];
     assert!(place["artifactLocation"]["uri"].as_str().unwrap().ends_with("bad.yaml"));
-    assert_eq!(place["region"]["startLine"], 1);
+    assert!(place["region"]["startLine"].as_u64().unwrap() >= 3, "{place}");
 }
