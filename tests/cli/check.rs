@@ -1,8 +1,25 @@
 //! `ringfence check`: verdicts, exit codes, and the form of the JSON.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use crate::run::{check, ringfence, ringfence_in};
+use crate::run::{self, Ran};
+
+/// A deny-all lets no DNS through, which is an error of its own: here it is about states and reading.
+const STATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/states.yaml");
+
+fn ringfence_in(directory: &Path, arguments: &[&str], stdin: &str) -> Ran {
+    run::ringfence_in(directory, &[arguments, &["--config", STATES]].concat(), stdin)
+}
+
+fn ringfence(arguments: &[&str]) -> Ran {
+    ringfence_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments, "")
+}
+
+fn check(manifests: &str, arguments: &[&str]) -> Ran {
+    ringfence_in(Path::new("."), &[&["check", "-"], arguments].concat(), manifests)
+}
 
 const DENY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -392,7 +409,7 @@ fn what_manifests_say_can_not_act_on_a_terminal() {
          apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: d, namespace: c}}\n\
          spec: {{podSelector: {{matchLabels: {{\"{hostile}\": v}}}}}}\n"
     );
-    let ran = ringfence_in(std::path::Path::new("."), &["check", "-"], &manifests);
+    let ran = ringfence_in(Path::new("."), &["check", "-"], &manifests);
     let said = ran.stdout + &ran.stderr;
     assert!(said.contains("[31m"), "{said}");
     assert!(!said.contains(['\u{1b}', '\u{202e}']) && !said.lines().any(|line| line.starts_with("forged")), "{said:?}");
