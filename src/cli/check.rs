@@ -1,6 +1,6 @@
 //! `ringfence check`: judges manifests.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -236,7 +236,7 @@ fn judge(
     let mut index = Index::default();
     inventory.fill(&mut index);
     let mut findings = Vec::new();
-    let mut linted: BTreeSet<&str> = BTreeSet::new();
+    let mut linted: BTreeMap<&str, &Profile> = BTreeMap::new();
     for (name, origin) in &origins.namespaces {
         let Some(namespace) = index.get(name) else { continue };
         let Some(profile) = profile(&namespace, (origin, sources), args, config, &mut report.problems) else {
@@ -244,7 +244,7 @@ fn judge(
         };
         let state = namespace.state(config, profile, now);
         if !matches!(state, State::Exempt | State::Excluded) {
-            linted.insert(name.as_str());
+            linted.insert(name.as_str(), profile);
             let policies: Vec<&NetworkPolicy> = namespace.policies().collect();
             findings.extend(lint::namespace(&lint::View {
                 namespace: name,
@@ -278,7 +278,7 @@ fn judge(
     let subjects = inventory
         .namespaces
         .iter()
-        .flat_map(|(name, namespace)| lint::settle::subjects(name, namespace, linted.contains(name.as_str())));
+        .flat_map(|(name, namespace)| lint::settle::subjects(name, namespace, linted.get(name.as_str()).copied()));
     let findings = lint::settle::settle(findings, subjects, &config.lints);
     let places = origins.locate(sources, &findings);
     let place = |(finding, (file, at))| Placed { finding, file, at };

@@ -14,8 +14,9 @@ use super::catalogue::{
 };
 use super::words::yaml;
 use super::{FINDINGS, Finding, Fix, Lint, Object, Severity};
-use crate::inventory::Namespace;
+use crate::inventory::{Namespace, Written};
 use crate::object::Suppression;
+use crate::profile::{self, Profile};
 use crate::vocabulary::IGNORE;
 
 /// What the configuration says of a lint.
@@ -75,7 +76,7 @@ impl Serialize for Levels {
 pub struct Subject<'a> {
     /// The object.
     pub object: Object,
-    /// Whether Ringfence manages it.
+    /// Whether Ringfence manages it, so that its findings are no more than information.
     pub managed: bool,
     /// The lints that its annotations switch off.
     pub suppressions: &'a [Suppression],
@@ -83,13 +84,22 @@ pub struct Subject<'a> {
     pub judged: bool,
 }
 
-/// A namespace and what is in it.
-pub fn subjects<'a>(name: &'a str, namespace: &'a Namespace, judged: bool) -> impl Iterator<Item = Subject<'a>> {
+/// A namespace and what is in it. The profile is the one that it was judged by; `None` where it was not judged. Policies that
+/// say what the profile's say, all of which are there, count as managed: `ringfence render` prints them without the label.
+pub fn subjects<'a>(
+    name: &'a str,
+    namespace: &'a Namespace,
+    profile: Option<&'a Profile>,
+) -> impl Iterator<Item = Subject<'a>> {
+    let judged = profile.is_some();
     let subject = move |object, managed, suppressions| Subject { object, managed, suppressions, judged };
+    let baseline = profile.map(Profile::policies).unwrap_or_default();
+    let says = |written: &Written, ours: &profile::Policy| written.policy.spec == ours.parsed.spec;
+    let whole = baseline.iter().all(|ours| namespace.policies.iter().any(|written| says(written, ours)));
     let policies = namespace.policies.iter().map(move |written| {
         subject(
             Object::policy(name, &written.policy.name),
-            written.policy.managed,
+            written.policy.managed || (whole && baseline.iter().any(|ours| says(written, ours))),
             written.notes.suppressions.as_slice(),
         )
     });
