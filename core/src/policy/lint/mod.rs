@@ -13,6 +13,7 @@ mod dns;
 mod except;
 pub mod finding;
 mod isolation;
+mod one_sided;
 pub(crate) mod peers;
 mod pods;
 mod ports;
@@ -119,6 +120,7 @@ pub fn inventory(inventory: &Inventory) -> Vec<Finding> {
     ports::inventory(inventory, &mut found);
     workloads::inventory(inventory, &mut found);
     cni::inventory(inventory, &mut found);
+    one_sided::inventory(inventory, &mut found);
     found
 }
 

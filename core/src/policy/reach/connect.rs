@@ -315,6 +315,33 @@ fn side(
     side
 }
 
+/// The ports on which one side lets traffic through, whatever the other side says: `own`'s egress to the other, or its
+/// ingress from there.
+pub(crate) fn let_through(
+    inventory: &Inventory,
+    own: &Member<'_>,
+    other: &Member<'_>,
+    direction: Direction,
+) -> PortSet {
+    let policies = selecting(inventory, own, direction);
+    if policies.is_empty() {
+        return PortSet::all();
+    }
+    let destination = match direction {
+        Direction::Egress => other.workload,
+        Direction::Ingress => own.workload,
+    };
+    let other = Other::of(inventory, &Endpoint::Workload(*other));
+    let is_meant = |rule: &&Rule| {
+        let mut peers = rule.peers.iter().flatten();
+        rule.peers.is_none() || peers.any(|peer| peer_misses(peer, own.namespace, &other).is_empty())
+    };
+    let rules = policies.iter().flat_map(|policy| policy.spec.rules(direction).into_iter().flatten());
+    rules
+        .filter(is_meant)
+        .fold(PortSet::none(), |sum, rule| sum.union(&PortSet::at(rule.ports.as_deref(), Some(destination))))
+}
+
 /// Whether traffic from one end reaches a port of the other.
 ///
 /// # Errors

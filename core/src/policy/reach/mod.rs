@@ -35,6 +35,7 @@ use super::ports::Protocol;
 #[cfg(doc)]
 use crate::inventory::Inventory;
 use crate::inventory::Workload;
+pub(crate) use connect::let_through;
 pub use connect::{Answer, Miss, Nearest, Place, Side, Unresolved, connect};
 pub use diff::{Change, ChangedGroup, Diff};
 pub use matrix::{Connection, Group, Matrix, Members};
