@@ -18,6 +18,7 @@ mod fail_on;
 mod fix;
 mod github;
 mod guide;
+mod integrations;
 mod junit;
 mod lint_pages;
 mod lints;
