@@ -17,7 +17,6 @@ use ringfence::manifests::{self, Sources};
 use ringfence_core::config::Config;
 use ringfence_core::index::Index;
 use ringfence_core::inventory::Inventory;
-use ringfence_core::policy::NetworkPolicy;
 use ringfence_core::policy::lint::{self, Finding};
 
 const NAMESPACES: usize = 1_000;
@@ -74,26 +73,14 @@ fn judge(inventory: &Inventory) -> Vec<Finding> {
     let (config, now) = (Config::default(), Timestamp::UNIX_EPOCH);
     let mut index = Index::default();
     inventory.fill(&mut index);
-    let mut findings = Vec::new();
-    for (name, known) in &inventory.namespaces {
+    let mut judged = lint::Judged::new();
+    for name in inventory.namespaces.keys() {
         let namespace = index.get(name).unwrap();
         let profile = namespace.profile(&config).unwrap();
         black_box(namespace.state(&config, profile, now));
-        let policies: Vec<&NetworkPolicy> = namespace.policies().collect();
-        findings.extend(lint::namespace(&lint::View {
-            namespace: name,
-            policies: &policies,
-            verdict: namespace.verdict(),
-            profile: Some(profile),
-            inventory: Some(inventory),
-            cluster: &inventory.cluster,
-        }));
-        for written in &known.policies {
-            findings.extend(lint::policy(&written.policy, &written.notes, name, &inventory.cluster));
-        }
+        judged.insert(name, (namespace, profile));
     }
-    findings.extend(lint::inventory(inventory));
-    findings
+    lint::everything(inventory, &judged, &config.lints)
 }
 
 fn median(mut times: Vec<f64>) -> f64 {

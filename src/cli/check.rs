@@ -1,6 +1,5 @@
 //! `ringfence check`: judges manifests.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,8 +10,8 @@ use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, State};
 use ringfence_core::inventory::Inventory;
+use ringfence_core::policy::lint;
 use ringfence_core::policy::lint::Severity;
-use ringfence_core::policy::{NetworkPolicy, lint};
 use ringfence_core::profile::Profile;
 
 use super::cluster_args::ClusterArgs;
@@ -235,8 +234,7 @@ fn judge(
     let now = Timestamp::now();
     let mut index = Index::default();
     inventory.fill(&mut index);
-    let mut findings = Vec::new();
-    let mut linted: BTreeMap<&str, &Profile> = BTreeMap::new();
+    let mut judged = lint::Judged::new();
     for (name, origin) in &origins.namespaces {
         let Some(namespace) = index.get(name) else { continue };
         let Some(profile) = profile(&namespace, (origin, sources), args, config, &mut report.problems) else {
@@ -244,19 +242,7 @@ fn judge(
         };
         let state = namespace.state(config, profile, now);
         if !matches!(state, State::Exempt | State::Excluded) {
-            linted.insert(name.as_str(), profile);
-            let policies: Vec<&NetworkPolicy> = namespace.policies().collect();
-            findings.extend(lint::namespace(&lint::View {
-                namespace: name,
-                policies: &policies,
-                verdict: namespace.verdict(),
-                profile: Some(profile),
-                inventory: Some(inventory),
-                cluster: &inventory.cluster,
-            }));
-            for written in inventory.namespaces.get(name).iter().flat_map(|namespace| &namespace.policies) {
-                findings.extend(lint::policy(&written.policy, &written.notes, name, &inventory.cluster));
-            }
+            judged.insert(name.as_str(), (namespace.clone(), profile));
         }
         report.namespaces.push(Judged {
             name: name.to_owned(),
@@ -274,12 +260,7 @@ fn judge(
             accepted: false,
         });
     }
-    findings.extend(lint::inventory(inventory));
-    let subjects = inventory
-        .namespaces
-        .iter()
-        .flat_map(|(name, namespace)| lint::settle::subjects(name, namespace, linted.get(name.as_str()).copied()));
-    let findings = lint::settle::settle(findings, subjects, &config.lints);
+    let findings = lint::everything(inventory, &judged, &config.lints);
     let places = origins.locate(sources, &findings);
     let place = |(finding, (file, at))| Placed { finding, file, at };
     report.findings.extend(findings.into_iter().zip(places).map(place));

@@ -23,10 +23,12 @@ mod words;
 mod workloads;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::verdict::Verdict;
 use super::{NetworkPolicy, parse};
+use crate::index;
 use crate::inventory::{Cluster, Inventory, Workload};
 use crate::profile::Profile;
 pub use catalogue::Lint;
@@ -59,6 +61,34 @@ impl<'a> View<'a> {
         let namespace = self.inventory.and_then(|inventory| inventory.namespaces.get(self.namespace));
         namespace.map_or(&[], |namespace| &namespace.workloads)
     }
+}
+
+/// The namespaces that are judged, by name, each with the profile that it is judged by.
+pub type Judged<'a> = BTreeMap<&'a str, (Arc<index::Namespace>, &'a Profile)>;
+
+/// All that is wrong with what is judged, settled. Namespaces that are not judged, since they are exempt or excluded, are
+/// seen by others and not told of themselves.
+#[must_use]
+pub fn everything(inventory: &Inventory, judged: &Judged<'_>, levels: &settle::Levels) -> Vec<Finding> {
+    let cluster = &inventory.cluster;
+    let mut found = self::inventory(inventory);
+    found.retain(|finding| {
+        let namespace = finding.object.namespace.as_str();
+        namespace.is_empty() || judged.contains_key(namespace)
+    });
+    for (name, (known, profile)) in judged {
+        let policies: Vec<&NetworkPolicy> = known.policies().collect();
+        let (verdict, profile) = (known.verdict(), Some(*profile));
+        let view = View { namespace: name, policies: &policies, verdict, profile, inventory: Some(inventory), cluster };
+        found.extend(namespace(&view));
+        for written in inventory.namespaces.get(*name).iter().flat_map(|namespace| &namespace.policies) {
+            found.extend(policy(&written.policy, &written.notes, name, cluster));
+        }
+    }
+    let profile = |name: &str| judged.get(name).map(|(_, profile)| *profile);
+    let subjects =
+        inventory.namespaces.iter().flat_map(|(name, namespace)| settle::subjects(name, namespace, profile(name)));
+    settle::settle(found, subjects, levels)
 }
 
 /// What is wrong with one policy, whatever is beside it.
