@@ -65,7 +65,8 @@ fn spoofable(
     namespace: &str,
     found: &mut Vec<Finding>,
 ) {
-    if is_full(found, &SPOOFABLE_NAMESPACE) && is_full(found, &SPOOFABLE_POD) {
+    let (namespaces_full, pods_full) = (is_full(found, &SPOOFABLE_NAMESPACE), is_full(found, &SPOOFABLE_POD));
+    if namespaces_full && (pods_full || pods.is_none()) {
         return;
     }
     if namespaces.is_unsatisfiable() || pods.is_some_and(Selector::is_unsatisfiable) {
@@ -83,14 +84,14 @@ fn spoofable(
         None => json!({ "namespaceSelector": by_name }),
     };
     if leaves_out(namespaces) {
-        if pods_need_a_label && !is_full(found, &SPOOFABLE_POD) {
+        if pods_need_a_label && !pods_full {
             let message = format!(
                 "{own} {verb} {which_pods} {of_namespaces}: whoever may start a pod in any of these can give it such labels"
             );
             found.push(
                 Finding::new(&SPOOFABLE_POD, object, message).at(format!("{path}.podSelector")).snippet(named(item())),
             );
-        } else if !namespaces.selects_all() && !on_all_ports(rule) {
+        } else if !namespaces.selects_all() && !on_all_ports(rule) && !namespaces_full {
             let message = format!(
                 "{own} {verb} {which_pods} {of_namespaces}: a namespace that anyone makes is among them, and one that is \
                  left out is among them once its label is taken away"
@@ -110,7 +111,7 @@ fn spoofable(
         .map(|(key, _)| key)
         .filter(|key| *key != NAMESPACE_NAME_LABEL && !key.starts_with(PREFIX))
         .collect();
-    if is_pinned || keys.is_empty() {
+    if is_pinned || keys.is_empty() || namespaces_full {
         return;
     }
     let message = format!(
