@@ -138,11 +138,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             print(&report, &Sources::new(|file| sources.text(file)), args.output)?;
         }
     }
+    // GitHub's runner reads both streams for commands, and a terminal shows both.
     if let Some(note) = manifests::skipped(&skipped) {
-        eprintln!("ringfence: {note}");
+        eprintln!("ringfence: {}", sanitised(&note));
     }
     for problem in &report.problems {
-        eprintln!("ringfence: {problem}");
+        eprintln!("ringfence: {}", sanitised(&problem.to_string()));
     }
     // What could not be read could have been anything, so it counts more than what was judged.
     Ok(if !report.problems.is_empty() {

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::config::Config;
 use ringfence_core::vocabulary::OWN_NAMESPACE;
 
@@ -87,7 +88,10 @@ pub fn main() -> ExitCode {
         Command::Uninstall(args) => uninstall::run(&args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("ringfence: {error:#}");
+        // An error in the configuration has several lines; none begins with what somebody named a file.
+        for line in format!("{error:#}").lines() {
+            eprintln!("ringfence: {}", sanitised(line));
+        }
         ExitCode::from(FAILED)
     })
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::node::after_key;
+use super::object::Type;
 use super::value::Meter;
 use super::yaml::in_our_words;
 
@@ -37,12 +38,14 @@ pub(super) fn value(text: &str, meter: &Meter) -> Result<Value, Wrong> {
     meter.deserialize(&mut deserializer).map_err(|error| wrong(text, &error))
 }
 
-/// The items of a document that is a `List`, by their offsets; `None` for any other. So a long one is never in memory as a
-/// whole.
+/// The items of a list, by their offsets, and what they are where they do not say.
+pub(super) type List<'t> = (Option<Type>, Vec<(usize, &'t str)>);
+
+/// The items of a document that is a `List`; `None` for any other. So a long one is never in memory as a whole.
 ///
 /// # Errors
 /// Where it has a key twice, or more items than are read.
-pub(super) fn items(text: &str) -> Result<Option<Vec<(usize, &str)>>, Wrong> {
+pub(super) fn items(text: &str) -> Result<Option<List<'_>>, Wrong> {
     if !text.starts_with('{') {
         return Ok(None);
     }
@@ -51,7 +54,8 @@ pub(super) fn items(text: &str) -> Result<Option<Vec<(usize, &str)>>, Wrong> {
         entries.iter().filter_map(|(key, raw)| Some((serde_json::from_str::<String>(key.get()).ok()?, *key, *raw)));
     let entries: Vec<(String, &RawValue, &RawValue)> = keys.collect();
     let get = |wanted: &str| entries.iter().find(|(key, _, _)| key == wanted).map(|(_, _, raw)| *raw);
-    let kind = get("kind").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default();
+    let text_of = |key| get(key).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default();
+    let kind = text_of("kind");
     let Some(items) = get("items").filter(|raw| kind.ends_with("List") && raw.get().starts_with('[')) else {
         return Ok(None);
     };
@@ -60,7 +64,12 @@ pub(super) fn items(text: &str) -> Result<Option<Vec<(usize, &str)>>, Wrong> {
         return Err((offset(text, place), format!("duplicate key {key:?}")));
     }
     let items = read::<Items<'_>>(items.get()).map_err(|(at, message)| (offset(text, items) + at, message))?;
-    Ok(Some(items.0.into_iter().map(|raw| (offset(text, raw), raw.get())).collect()))
+    let of = Type::in_list(&text_of("apiVersion"), &kind);
+    // Some resource of somebody's may be called a list, and be none of objects.
+    if of.is_some() && items.0.iter().any(|raw| !raw.get().starts_with('{')) {
+        return Ok(None);
+    }
+    Ok(Some((of, items.0.into_iter().map(|raw| (offset(text, raw), raw.get())).collect())))
 }
 
 /// At which byte of a document a field path leads, or as far as it can be followed. A map's entry is placed at its key.
@@ -190,10 +199,13 @@ mod tests {
 
     #[test]
     fn a_list_is_taken_apart_and_nothing_else_is() {
-        let text = r#"{"items": [{"a": 1}, 2], "kind": "PodList"}"#;
-        assert_eq!(items(text).unwrap().unwrap(), [(11, r#"{"a": 1}"#), (21, "2")]);
-        assert_eq!(items(r#"{"items": [1], "kind": "Pod"}"#).unwrap(), None);
-        assert_eq!(items(r#"{"items": 1, "kind": "List"}"#).unwrap(), None);
+        let text = r#"{"items": [{"a": 1}, 2], "kind": "List"}"#;
+        assert_eq!(items(text).unwrap().unwrap().1, [(11, r#"{"a": 1}"#), (21, "2")]);
+        let typed = r#"{"items": [{"a": 1}], "apiVersion": "v1", "kind": "PodList"}"#;
+        assert_eq!(items(typed).unwrap().unwrap().1, [(11, r#"{"a": 1}"#)]);
+        assert!(items(&typed.replace("}]", "}, 2]")).unwrap().is_none());
+        assert!(items(r#"{"items": [1], "kind": "Pod"}"#).unwrap().is_none());
+        assert!(items(r#"{"items": 1, "kind": "List"}"#).unwrap().is_none());
         assert!(items(r#"{"items": [1], "kind": "List", "items": []}"#).unwrap_err().1.contains("duplicate"));
     }
 }

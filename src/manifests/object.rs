@@ -9,6 +9,33 @@ use super::places::Origin;
 use super::scope;
 use super::source::Document;
 
+/// What the items of a list are that do not say it themselves: `kubectl get --raw` prints such lists, and the API's clients
+/// read them so (`k8s.io/apimachinery/pkg/apis/meta/v1/unstructured`, `decodeToList`).
+#[derive(Clone, Debug)]
+pub(super) struct Type {
+    api_version: String,
+    kind: String,
+}
+
+impl Type {
+    /// Of the items of a list of this kind; `None` for a `List` of anything.
+    pub(super) fn in_list(api_version: &str, kind: &str) -> Option<Self> {
+        let kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty())?;
+        Some(Self { api_version: api_version.to_owned(), kind: kind.to_owned() })
+    }
+
+    /// Puts it into an item that has neither.
+    pub(super) fn put_into(&self, item: &mut Value) {
+        if let Some(item) = item.as_object_mut()
+            && !item.contains_key("apiVersion")
+            && !item.contains_key("kind")
+        {
+            item.insert("apiVersion".to_owned(), self.api_version.clone().into());
+            item.insert("kind".to_owned(), self.kind.clone().into());
+        }
+    }
+}
+
 /// An object, with where it came from.
 #[derive(Clone, Debug)]
 pub struct Object {

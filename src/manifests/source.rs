@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use super::node::{Node, Position};
-use super::object::Object;
+use super::object::{Object, Type};
 use super::text::{self, advance};
 use super::value::Meter;
 use super::{json, yaml};
@@ -179,7 +179,7 @@ impl Reader<'_> {
                 Ok((offset, inner)) => {
                     let start = range.start + offset;
                     let at = move_to(start);
-                    self.json_document(start..start + inner.len(), at, 0);
+                    self.json_document(start..start + inner.len(), at, None, 0);
                     end = offset + inner.len();
                 }
                 Err((offset, message)) => {
@@ -201,7 +201,7 @@ impl Reader<'_> {
         self.source.get(piece.range.clone()).unwrap_or_default()
     }
 
-    fn json_document(&mut self, range: Range<usize>, at: Position, depth: usize) {
+    fn json_document(&mut self, range: Range<usize>, at: Position, of: Option<&Type>, depth: usize) {
         let source = self.source.clone();
         let Some(text) = source.get(range.clone()) else { return };
         let place = |offset: usize| {
@@ -211,20 +211,23 @@ impl Reader<'_> {
         };
         match json::items(text) {
             Ok(Some(_)) if depth == LIST_DEPTH => self.too_deep(at),
-            Ok(Some(items)) => {
+            Ok(Some((of, items))) => {
                 let (mut place, mut read) = (at, 0);
                 for (offset, item) in items {
                     advance(&mut place, text.get(read..offset).unwrap_or_default());
                     read = offset;
                     let start = range.start + offset;
-                    self.json_document(start..start + item.len(), place, depth + 1);
+                    self.json_document(start..start + item.len(), place, of.as_ref(), depth + 1);
                 }
             }
             Ok(None) => {
                 self.meter.begin();
                 match json::value(text, &self.meter) {
                     Ok(Value::Null) if depth == 0 => {}
-                    Ok(value) => {
+                    Ok(mut value) => {
+                        if let Some(of) = of {
+                            of.put_into(&mut value);
+                        }
                         let document = Arc::new(Document::new(source.clone(), range, at, true));
                         self.add(&document, Vec::new(), value);
                     }
@@ -240,13 +243,21 @@ impl Reader<'_> {
     }
 
     fn add(&mut self, document: &Arc<Document>, items: Vec<usize>, mut value: Value) {
-        if value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
+        let text = |key| value.get(key).and_then(Value::as_str).unwrap_or_default();
+        let kind = text("kind");
+        let (is_list, of) = (kind.ends_with("List"), Type::in_list(text("apiVersion"), kind));
+        if is_list
             && let Some(list) = value.get_mut("items").and_then(Value::as_array_mut)
+            // Some resource of somebody's may be called a list, and be none of objects.
+            && (of.is_none() || list.iter().all(Value::is_object))
         {
             if items.len() == LIST_DEPTH {
                 return self.too_deep(document.position_of(&items, ""));
             }
-            for (index, item) in std::mem::take(list).into_iter().enumerate() {
+            for (index, mut item) in std::mem::take(list).into_iter().enumerate() {
+                if let Some(of) = &of {
+                    of.put_into(&mut item);
+                }
                 self.add(document, items.iter().copied().chain([index]).collect(), item);
             }
             return;

@@ -12,6 +12,9 @@ const DOCUMENT: usize = 2_000_000;
 /// How many all documents of a source may hold together, aliases written out: more than what is written without them.
 const SOURCE: usize = 20_000_000;
 
+/// How many bytes of text count as one more: an alias for a long one is short.
+const TEXT: usize = 64;
+
 /// As how many more a map counts, whose memory begins with room for some entries.
 const MAP: usize = 3;
 
@@ -43,7 +46,7 @@ impl Meter {
             let fewer = left.get().checked_sub(values);
             left.set(fewer.unwrap_or(0));
             if fewer.is_none() {
-                return Err(E::custom(format_args!("too many values in one {what}; give it in parts")));
+                return Err(E::custom(format_args!("too much in one {what}; give it in parts")));
             }
         }
         Ok(())
@@ -92,11 +95,13 @@ impl<'de> Visitor<'de> for Any<'_> {
         Ok(value.into())
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.0.count(value.len() / TEXT)?;
         Ok(value.into())
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        self.0.count(value.len() / TEXT)?;
         Ok(value.into())
     }
 

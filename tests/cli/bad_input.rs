@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::run::{Ran, check, ringfence_in};
+use crate::run::{Ran, check, ringfence, ringfence_in};
 
 /// A namespace with nothing in it, so that the report names it if it was read.
 fn namespace(name: &str) -> String {
@@ -480,5 +480,55 @@ fn memory_is_bounded_whatever_one_document_holds() {
         let (code, mebibytes) = peak(text.as_bytes());
         assert_eq!(code, 2);
         assert!(mebibytes < 400, "{mebibytes} MiB");
+    }
+}
+
+#[test]
+fn a_long_text_that_stands_for_itself_very_often_is_refused_in_bounded_memory() {
+    let aliases = vec!["*a"; 40_000].join(",");
+    let bomb = format!("a: &a \"{}\"\nb: [{aliases}]\nkind: X\napiVersion: v1\n", "x".repeat(100_000));
+    let ran =
+        check(&format!("{bomb}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: team-a}}\n"), &["-o", "json"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("too much in one document"), "{}", ran.stderr);
+    assert_eq!(ran.json()["namespaces"][0]["name"], "team-a");
+}
+
+#[test]
+fn the_items_of_a_typed_list_are_what_the_list_says() {
+    let item = r#"{"metadata":{"name":"open","namespace":"a"},"spec":{"podSelector":{},"ingress":[{}]}}"#;
+    let json = format!(
+        r#"{{"kind":"NetworkPolicyList","apiVersion":"networking.k8s.io/v1","metadata":{{}},"items":[{item}]}}"#
+    );
+    let yaml = format!("kind: NetworkPolicyList\napiVersion: networking.k8s.io/v1\nitems:\n- {item}\n");
+    for (name, text) in [("list.json", json), ("list.yaml", yaml)] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(name), text).unwrap();
+        let ran = ringfence(&["check", directory.path().to_str().unwrap(), "-o", "json"]);
+        assert_eq!(ran.code, 1, "{name}: {}{}", ran.stdout, ran.stderr);
+        let found = ran.json()["findings"].as_array().unwrap().iter().any(|finding| finding["id"] == "allow-all");
+        assert!(found, "{name}: {}", ran.stdout);
+    }
+    let other = "apiVersion: example.com/v1\nkind: AllowList\nmetadata: {name: a}\nitems: [10.0.0.0/8]\n";
+    let ran = check(&format!("{other}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: a}}\n"), &[]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+}
+
+#[test]
+fn what_a_file_is_called_acts_on_no_terminal_and_on_no_runner() {
+    let directory = tempfile::tempdir().unwrap();
+    let bad = "a\n::error file=x,line=1::pwned\u{1b}[31m.yaml";
+    std::fs::write(directory.path().join(bad), "apiVersion: v1\nkind: Pod\nspec: [\n").unwrap();
+    std::fs::write(directory.path().join("s\u{1b}]0;title\u{7}\n::warning::skipped.yaml"), "foo: 1\n").unwrap();
+    for arguments in [
+        vec!["check", "."],
+        vec!["check", bad],
+        vec!["check", ".", "--baseline", bad],
+        vec!["check", ".", "--config", bad],
+    ] {
+        let ran = ringfence_in(directory.path(), &arguments, "");
+        assert_eq!(ran.code, 2);
+        assert!(!ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\u{7}'), "{:?}", ran.stderr);
+        assert!(!ran.stderr.lines().any(|line| line.trim_start().starts_with("::")), "{:?}", ran.stderr);
     }
 }

@@ -74,7 +74,8 @@ pub fn everything(inventory: &Inventory, judged: &Judged<'_>, levels: &settle::L
     let mut found = self::inventory(inventory);
     found.retain(|finding| {
         let namespace = finding.object.namespace.as_str();
-        namespace.is_empty() || judged.contains_key(namespace)
+        // The network plugin runs in a namespace that is excluded, and concerns all others.
+        namespace.is_empty() || judged.contains_key(namespace) || finding.lint == &catalogue::NO_ENFORCING_CNI
     });
     for (name, (known, profile)) in judged {
         let policies: Vec<&NetworkPolicy> = known.policies().collect();

@@ -84,8 +84,9 @@ pub struct Subject<'a> {
     pub judged: bool,
 }
 
-/// A namespace and what is in it. The profile is the one that it was judged by; `None` where it was not judged. Policies that
-/// say what the profile's say, all of which are there, count as managed: `ringfence render` prints them without the label.
+/// A namespace and what is in it. The profile is the one that it was judged by; `None` where it was not judged. Policies count
+/// as managed that say what one of the profile's says, and have the label or the rest of the baseline beside them: `ringfence
+/// render` prints them without the label, and in manifests anybody can write it.
 pub fn subjects<'a>(
     name: &'a str,
     namespace: &'a Namespace,
@@ -99,7 +100,7 @@ pub fn subjects<'a>(
     let policies = namespace.policies.iter().map(move |written| {
         subject(
             Object::policy(name, &written.policy.name),
-            written.policy.managed || (whole && baseline.iter().any(|ours| says(written, ours))),
+            (written.policy.managed || whole) && baseline.iter().any(|ours| says(written, ours)),
             written.notes.suppressions.as_slice(),
         )
     });
