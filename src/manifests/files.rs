@@ -1,6 +1,6 @@
 //! Files, directories and standard input: which of them are manifests, and which are something that makes manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,8 +36,14 @@ pub struct Loaded {
 /// sources of Helm and Kustomize, with the command that makes manifests of them. In a directory, files are skipped whose
 /// documents have neither `apiVersion` nor `kind`.
 pub fn each(paths: &[PathBuf], mut on: impl FnMut(Object)) -> Reading {
-    let mut walk =
-        Walk { reading: Reading::default(), objects: 0, on: &mut on, kustomizations: Kustomizations::default() };
+    let mut walk = Walk {
+        reading: Reading::default(),
+        objects: 0,
+        on: &mut on,
+        kustomizations: Kustomizations::default(),
+        files: HashSet::new(),
+        again: 0,
+    };
     for path in paths {
         walk.named(path);
     }
@@ -113,6 +119,10 @@ struct Walk<'a> {
     objects: usize,
     on: &'a mut dyn FnMut(Object),
     kustomizations: Kustomizations,
+    /// The files that were read, by their canonical paths: one may be given by name and by its directory.
+    files: HashSet<PathBuf>,
+    /// How many were met again.
+    again: usize,
 }
 
 impl Walk<'_> {
@@ -125,7 +135,7 @@ impl Walk<'_> {
     }
 
     fn named(&mut self, path: &Path) {
-        let before = self.objects + self.reading.problems.len();
+        let before = self.objects + self.reading.problems.len() + self.again;
         let skipped = self.reading.skipped.len();
         let file = path.display().to_string();
         if path.as_os_str() == "-" {
@@ -139,7 +149,7 @@ impl Walk<'_> {
         for problem in std::mem::take(&mut self.kustomizations).problems() {
             self.reading.problems.push(problem);
         }
-        if self.objects + self.reading.problems.len() == before {
+        if self.objects + self.reading.problems.len() + self.again == before {
             let others = match self.reading.skipped.len() - skipped {
                 0 => String::new(),
                 count => format!(" ({count} skipped, which hold none)"),
@@ -218,6 +228,13 @@ impl Walk<'_> {
             let message = "neither a file nor a directory, but a pipe, a socket or a device; to read from it: ringfence \
                            check - < PATH";
             return self.problem(&file, message.to_owned());
+        }
+        if let Ok(canonical) = path.canonicalize()
+            && !streamed
+            && !self.files.insert(canonical)
+        {
+            self.again += 1;
+            return;
         }
         match bytes_of(path) {
             Ok(bytes) => self.add(&file, bytes, named, streamed),

@@ -532,3 +532,14 @@ fn what_a_file_is_called_acts_on_no_terminal_and_on_no_runner() {
         assert!(!ran.stderr.lines().any(|line| line.trim_start().starts_with("::")), "{:?}", ran.stderr);
     }
 }
+
+#[test]
+fn a_file_that_is_given_by_name_and_by_its_directory_is_read_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let rendered = ringfence(&["render", "--namespace", "team-a"]).stdout;
+    std::fs::write(directory.path().join("a.yaml"), rendered).unwrap();
+    for paths in [["a.yaml", "./a.yaml"], [".", "a.yaml"], ["a.yaml", "."]] {
+        let ran = ringfence_in(directory.path(), &["check", paths[0], paths[1]], "");
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+}
