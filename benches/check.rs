@@ -80,7 +80,7 @@ fn judge(inventory: &Inventory) -> Vec<Finding> {
         black_box(namespace.state(&config, profile, now));
         judged.insert(name, (namespace, profile));
     }
-    lint::everything(inventory, &judged, &config.lints)
+    lint::everything(inventory, &judged, &config.lints).0
 }
 
 fn median(mut times: Vec<f64>) -> f64 {

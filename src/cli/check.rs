@@ -10,15 +10,14 @@ use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, State};
 use ringfence_core::inventory::Inventory;
-use ringfence_core::policy::lint;
-use ringfence_core::policy::lint::Severity;
+use ringfence_core::policy::lint::{self, Finding, Severity};
 use ringfence_core::profile::Profile;
 
 use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED};
 use crate::inventory::Origins;
 use crate::manifests::{self, Origin, Problem};
-use crate::report::{Baseline, Judged, Placed, Report, Sources, github, json, junit, sarif, text};
+use crate::report::{Accepted, Baseline, By, Judged, Placed, Report, Sources, github, json, junit, sarif, text};
 use crate::{fix, inventory};
 
 /// How many entries of a baseline that match nothing are named.
@@ -261,10 +260,15 @@ fn judge(
             accepted: false,
         });
     }
-    let findings = lint::everything(inventory, &judged, &config.lints);
-    let places = origins.locate(sources, &findings);
-    let place = |(finding, (file, at))| Placed { finding, file, at };
-    report.findings.extend(findings.into_iter().zip(places).map(place));
+    let (findings, switched_off) = lint::everything(inventory, &judged, &config.lints);
+    let placed = |findings: Vec<Finding>| {
+        let places = origins.locate(sources, &findings);
+        findings.into_iter().zip(places).map(|(finding, (file, at))| Placed { finding, file, at })
+    };
+    report.findings.extend(placed(findings));
+    let (switched_off, reasons): (Vec<Finding>, Vec<String>) = switched_off.into_iter().unzip();
+    let accepted = placed(switched_off).zip(reasons);
+    report.accepted.extend(accepted.map(|(placed, reason)| Accepted { placed, by: By::Annotation(reason) }));
     // As the files are read: by file, and in it from the top.
     report.findings.sort_by(|a, b| {
         let key = |placed: &Placed| (placed.at, std::cmp::Reverse(placed.finding.severity), placed.finding.lint.id);

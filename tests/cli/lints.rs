@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ringfence_core::policy::lint::catalogue;
 use serde_json::Value;
 
-use crate::run::ringfence;
+use crate::run::{check, ringfence};
 
 pub(crate) fn fixtures(id: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lint").join(id);
@@ -66,4 +66,19 @@ fn every_lint_finds_what_its_fixtures_show_and_nothing_in_those_that_are_right()
         wrong.extend(files.iter().filter_map(|file| wrong_with(lint.id, file)));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_an_annotation_switches_off_is_told_with_its_reason() {
+    let manifests = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lint/unused-suppression/passes-used.yaml"),
+    );
+    let manifests = manifests.unwrap();
+    let report = check(&manifests, &["-o", "json"]).json();
+    let accepted = report["accepted"].as_array().unwrap();
+    assert!(!accepted.is_empty() && accepted.iter().all(|one| one.to_string().contains("annotation")), "{report:#}");
+    let sarif = check(&manifests, &["-o", "sarif"]).json();
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    let justified = results.iter().filter(|result| result["suppressions"][0]["justification"].is_string()).count();
+    assert_eq!(justified, accepted.len(), "{sarif:#}");
 }

@@ -67,9 +67,13 @@ impl<'a> View<'a> {
 pub type Judged<'a> = BTreeMap<&'a str, (Arc<index::Namespace>, &'a Profile)>;
 
 /// All that is wrong with what is judged, settled. Namespaces that are not judged, since they are exempt or excluded, are
-/// seen by others and not told of themselves.
+/// seen by others and not told of themselves. Then what annotations switch off, with the reasons.
 #[must_use]
-pub fn everything(inventory: &Inventory, judged: &Judged<'_>, levels: &settle::Levels) -> Vec<Finding> {
+pub fn everything(
+    inventory: &Inventory,
+    judged: &Judged<'_>,
+    levels: &settle::Levels,
+) -> (Vec<Finding>, Vec<(Finding, String)>) {
     let cluster = &inventory.cluster;
     let mut found = self::inventory(inventory);
     found.retain(|finding| {
@@ -89,7 +93,7 @@ pub fn everything(inventory: &Inventory, judged: &Judged<'_>, levels: &settle::L
     let profile = |name: &str| judged.get(name).map(|(_, profile)| *profile);
     let subjects =
         inventory.namespaces.iter().flat_map(|(name, namespace)| settle::subjects(name, namespace, profile(name)));
-    settle::settle(found, subjects, levels)
+    settle::settled(found, subjects, levels)
 }
 
 /// What is wrong with one policy, whatever is beside it.

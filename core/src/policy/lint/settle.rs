@@ -131,24 +131,41 @@ static HANG_ON_MORE: [&Lint; 10] = [
 /// object and path. An annotation counts on the object that carries it alone, and with a reason alone.
 #[must_use]
 pub fn settle<'a>(
-    mut found: Vec<Finding>,
+    found: Vec<Finding>,
     subjects: impl IntoIterator<Item = Subject<'a>>,
     levels: &Levels,
 ) -> Vec<Finding> {
+    settled(found, subjects, levels).0
+}
+
+/// The same, and what annotations switch off, each with the reason that is given.
+#[must_use]
+pub fn settled<'a>(
+    found: Vec<Finding>,
+    subjects: impl IntoIterator<Item = Subject<'a>>,
+    levels: &Levels,
+) -> (Vec<Finding>, Vec<(Finding, String)>) {
     let mut known: HashMap<Object, Subject<'a>> = HashMap::new();
     for subject in subjects {
         // What is given twice is reported by whoever reads it.
         known.entry(subject.object.clone()).or_insert(subject);
     }
     let mut used: HashSet<(Object, &'static str)> = HashSet::new();
-    found.retain(|finding| {
-        let is_off = known.get(&finding.object).is_some_and(|subject| is_switched_off(subject, finding.lint));
-        if is_off {
-            used.insert((finding.object.clone(), finding.lint.id));
+    let mut off = Vec::new();
+    let mut left = Vec::with_capacity(found.len());
+    for finding in found {
+        match known.get(&finding.object).and_then(|subject| reason(subject, finding.lint)) {
+            Some(reason) => {
+                used.insert((finding.object.clone(), finding.lint.id));
+                if levels.get(finding.lint) != Some(Level::Off) {
+                    off.push((finding, reason.to_owned()));
+                }
+            }
+            None => left.push(finding),
         }
-        !is_off
-    });
-    for subject in known.values().filter(|subject| !is_switched_off(subject, &UNUSED_SUPPRESSION)) {
+    }
+    let mut found = left;
+    for subject in known.values().filter(|subject| reason(subject, &UNUSED_SUPPRESSION).is_none()) {
         let unused = subject.suppressions.iter().filter_map(|suppression| {
             let used = Lint::find(&suppression.lint).is_some_and(|l| used.contains(&(subject.object.clone(), l.id)));
             if used { None } else { unused(subject, suppression) }
@@ -168,11 +185,14 @@ pub fn settle<'a>(
         true
     });
     found.sort_by(|a, b| order(a).cmp(&order(b)));
-    found
+    off.sort_by(|(a, _), (b, _)| order(a).cmp(&order(b)));
+    (found, off)
 }
 
-fn is_switched_off(subject: &Subject<'_>, lint: &Lint) -> bool {
-    subject.suppressions.iter().any(|suppression| suppression.lint == lint.id && !suppression.reason.is_empty())
+/// Why an annotation switches a lint off; `None` where none does.
+fn reason<'s>(subject: &'s Subject<'_>, lint: &Lint) -> Option<&'s str> {
+    let reasons = subject.suppressions.iter().filter(|suppression| suppression.lint == lint.id);
+    reasons.map(|suppression| suppression.reason.as_str()).find(|reason| !reason.is_empty())
 }
 
 fn unused(subject: &Subject<'_>, suppression: &Suppression) -> Option<Finding> {
