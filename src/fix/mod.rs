@@ -1,6 +1,7 @@
 //! What mends findings, as a patch of the files: small insertions and replacements at known places, so that comments and
 //! all the rest stay as they are. Every edit is read again and left out where it does not come to exactly what was meant.
 
+mod diff;
 mod edit;
 mod place;
 mod write;
@@ -8,11 +9,11 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use json_patch::{Patch, PatchOperation};
 use ringfence_core::policy::lint::{Fix, Object};
 use serde_json::Value;
-use similar::TextDiff;
 
 use crate::manifests;
 use crate::report::{Placed, Sources};
@@ -56,28 +57,35 @@ pub fn fixes(
             Some(Fix::Add(objects)) => work.additions.push((placed, objects)),
         }
     }
+    let mut taken: BTreeSet<String> = BTreeSet::new();
     for (file, work) in by_file {
         if work.patches.is_empty() && work.additions.is_empty() {
             continue;
         }
-        let Some(text) = sources.text(file).filter(|_| file != "-") else {
-            for placed in work
-                .patches
-                .values()
-                .flatten()
-                .map(|(placed, _)| placed)
-                .chain(work.additions.iter().map(|(placed, _)| placed))
-            {
-                fixes.leave_out(placed, "it is in no file that could be changed");
+        let (text, name) = match patchable(file, sources, &mut taken) {
+            Ok(patchable) => patchable,
+            Err(why) => {
+                let patches = work.patches.values().flatten().map(|(placed, _)| placed);
+                for placed in patches.chain(work.additions.iter().map(|(placed, _)| placed)) {
+                    fixes.leave_out(placed, why);
+                }
+                continue;
             }
-            continue;
         };
         let mut mended = fixes.patched(&text, work.patches, default_namespace);
+        // Further documents would make it something else than one JSON document, which others read too.
+        let beside_name = is_json(&mended).then(|| beside(&name));
+        let is_there = beside_name.as_deref().is_some_and(|new| {
+            !work.additions.is_empty() && (Path::new(new).symlink_metadata().is_ok() || !taken.insert(new.to_owned()))
+        });
         let mut beside = String::new();
-        let is_json = is_json(&mended);
         let mut added: BTreeSet<String> = BTreeSet::new();
         for (placed, objects) in work.additions {
-            let target = if is_json { &mut beside } else { &mut mended };
+            if let Some(new) = beside_name.as_deref().filter(|_| is_there) {
+                fixes.leave_out(placed, &format!("{new} is there already, and is left as it is"));
+                continue;
+            }
+            let target = if beside_name.is_some() { &mut beside } else { &mut mended };
             match with_objects(target, objects, &mut added, default_namespace, &known) {
                 Ok(with) => {
                     *target = with;
@@ -86,18 +94,33 @@ pub fn fixes(
                 Err(why) => fixes.leave_out(placed, why),
             }
         }
-        fixes.diff.push_str(&diff(file, Some(&text), &mended));
-        if !beside.is_empty() {
-            // Further documents would make it something else than one JSON document, which others read too.
-            let new = format!("{}-ringfence.yaml", file.strip_suffix(".json").unwrap_or(file));
-            if Path::new(&new).exists() {
-                fixes.left_out.push(format!("{new} is there already, and is left as it is"));
-            } else {
-                fixes.diff.push_str(&diff(&new, None, beside.trim_start_matches("---\n")));
-            }
+        fixes.diff.push_str(&diff::diff(&name, Some(&text), &mended));
+        if let Some(new) = beside_name.filter(|_| !beside.is_empty()) {
+            fixes.diff.push_str(&diff::diff(&new, None, beside.trim_start_matches("---\n")));
         }
     }
     fixes
+}
+
+/// The text of a file that a patch can change, and its name there.
+fn patchable(
+    file: &str,
+    sources: &Sources<'_>,
+    taken: &mut BTreeSet<String>,
+) -> Result<(Arc<str>, String), &'static str> {
+    let text = sources.text(file).filter(|_| file != "-").ok_or("it is in no file that could be changed")?;
+    let name = diff::name(file)?;
+    diff::lines(&text)?;
+    if !taken.insert(name.clone()) {
+        return Err("its file is in the patch already, under another name");
+    }
+    Ok((text, name))
+}
+
+/// The file beside one that is not to be added to.
+fn beside(name: &str) -> String {
+    let stem = [".json", ".yaml", ".yml"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    format!("{stem}-ringfence.yaml")
 }
 
 impl Fixes {
@@ -258,18 +281,4 @@ fn with_objects(
     }
     added.extend(news);
     Ok(with)
-}
-
-/// A unified diff of one file, under the names that `git apply` and `patch -p1` strip.
-fn diff(file: &str, old: Option<&str>, new: &str) -> String {
-    if old == Some(new) {
-        return String::new();
-    }
-    let here = std::env::current_dir().ok();
-    let path = Path::new(file);
-    let path = here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
-    let path: String =
-        path.components().as_path().to_string_lossy().trim_start_matches("./").trim_start_matches('/').to_owned();
-    let (from, to) = (old.map_or_else(|| "/dev/null".to_owned(), |_| format!("a/{path}")), format!("b/{path}"));
-    TextDiff::from_lines(old.unwrap_or_default(), new).unified_diff().header(&from, &to).to_string()
 }

@@ -247,3 +247,64 @@ fn standard_input_is_no_file_to_patch() {
     assert_eq!(check("foo: [\n", &["--fix"]).code, 2);
     assert_eq!(check("", &["--fix", "-o", "json"]).code, 2);
 }
+
+#[test]
+fn files_that_a_patch_can_not_name_or_must_not_follow_are_left_out_and_not_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = |name: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: team-a\nspec:\n  \
+             podSelector: {{}}\n  egress: []\n"
+        )
+    };
+    let here = directory.path().join("here");
+    let injected = "a\n--- a/victim\n+++ b/victim\n@@ -1 +1 @@\n-old\n+new\n.yaml";
+    let names = [injected, "q\"x.yaml", "it's.yaml", "back\\slash.yaml", "tab\tx.yaml"];
+    // A directory of that name would be what the slashes in it make.
+    for (i, name) in names.into_iter().enumerate() {
+        write(&here, name, &policy(&format!("bad{i}")));
+    }
+    write(&here, "lone.yaml", &policy("lone").replace("spec:", "# one\r# two\nspec:"));
+    write(&here, "two words.yaml", &policy("good"));
+    write(&here, "plain.yaml", &policy("plain"));
+    write(directory.path(), "outside.yaml", &policy("outside"));
+    write(directory.path(), "target.yaml", &policy("linked"));
+    std::os::unix::fs::symlink("../target.yaml", here.join("link.yaml")).unwrap();
+    let all =
+        [&names[..], &["lone.yaml", "two words.yaml", "sub/.././plain.yaml", "../outside.yaml", "link.yaml"]].concat();
+    std::fs::create_dir(here.join("sub")).unwrap();
+    let ran = ringfence_in(&here, &[&["check", "--fix", "--namespace", "team-a"], &all[..]].concat(), "");
+    for (file, why) in [
+        ("q\"x.yaml", "a patch can't hold"),
+        ("it's.yaml", "a patch can't hold"),
+        ("back", "a patch can't hold"),
+        ("tab", "a patch can't hold"),
+        ("+++ b/victim", "a patch can't hold"),
+        ("lone.yaml", "a carriage return alone"),
+        ("../outside.yaml", "outside of the current directory"),
+        ("link.yaml", "a symbolic link"),
+    ] {
+        let said = |line: &str| line.starts_with("ringfence: left out: ") && line.contains(file) && line.contains(why);
+        assert!(ran.stderr.lines().any(said), "{file}: {}", ran.stderr);
+    }
+    let headers: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("+++ ")).collect();
+    assert_eq!(headers, ["+++ b/plain.yaml", "+++ b/two words.yaml\t"], "{}", ran.stderr);
+    git_apply(&here, &ran.stdout);
+    assert!(std::fs::read_to_string(here.join("two words.yaml")).unwrap().contains("policyTypes"));
+}
+
+#[test]
+fn what_would_go_beside_a_file_that_is_there_already_is_not_counted() {
+    let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c", "namespace": "team-a" } });
+    let add = |file: &str| placed(file, "web", Fix::Add(vec![object.clone()]));
+    let flow = "{apiVersion: v1, kind: Namespace, metadata: {name: team-a}}\n";
+    for file in ["k8s/flow.yaml", "k8s/flow.yml", "k8s/flow.json"] {
+        let fixes = fixed(file, flow, &[add(file)]);
+        assert_eq!(fixes.mended, 1);
+        assert!(fixes.diff.contains("+++ b/k8s/flow-ringfence.yaml\n"), "{}", fixes.diff);
+    }
+    let sources = Sources::new(|_| Some(Arc::from(flow)));
+    let both = fixes(&[add("flow.json"), add("flow.yaml")], &sources, "default", |_| false);
+    assert_eq!((both.mended, both.diff.matches("+++ ").count()), (1, 1), "{}", both.diff);
+    assert!(both.left_out[0].contains("flow-ringfence.yaml is there already"), "{:?}", both.left_out);
+}
