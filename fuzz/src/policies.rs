@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use ringfence::cluster::fill;
 use ringfence::manifests::{self, Loaded, Object};
-use ringfence::report::{Judged, Placed, Report, Sources, github, json, junit, sarif, text};
+use ringfence::report::{Extent, Judged, Meaning, Placed, Report, Sources, github, json, junit, sarif, text};
 use ringfence_core::config::Config;
 use ringfence_core::index::Index;
 use ringfence_core::policy::coverage::{self, Coverage};
@@ -49,6 +49,7 @@ pub fn run(data: &[u8]) {
             state: namespace.state(&config, profile, Timestamp::UNIX_EPOCH),
             profile: profile.name().to_owned(),
             verdict: namespace.verdict().clone(),
+            extent: Extent::default(),
             host_network: Vec::new(),
             accepted: false,
         });
@@ -58,7 +59,12 @@ pub fn run(data: &[u8]) {
             lint::Object { kind: object.kind.clone(), namespace: String::new(), name: object.name().to_owned() };
         for path in ["", "metadata.name", "spec.podSelector", "spec.ingress[0].from[0]"] {
             let finding = Finding::new(&catalogue::ALLOW_ALL, about.clone(), object.name()).at(path);
-            report.findings.push(Placed { finding, file: "manifests.yaml".to_owned(), at: object.position_of(path) });
+            report.findings.push(Placed {
+                finding,
+                file: "manifests.yaml".to_owned(),
+                at: object.position_of(path),
+                meaning: Meaning::default(),
+            });
         }
     }
     can_be_printed(written, &report);

@@ -17,7 +17,9 @@ use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED};
 use crate::inventory::Origins;
 use crate::manifests::{self, Origin, Problem};
-use crate::report::{Accepted, Baseline, By, Judged, Placed, Report, Sources, github, json, junit, sarif, text};
+use crate::report::{
+    Accepted, Baseline, By, Extent, Judged, Meanings, Placed, Report, Sources, github, json, junit, sarif, text,
+};
 use crate::{fix, inventory};
 
 /// How many entries of a baseline that match nothing are named.
@@ -249,6 +251,7 @@ fn judge(
             state,
             profile: profile.name().to_owned(),
             verdict: namespace.verdict().clone(),
+            extent: Extent::of(inventory, name, namespace.verdict()),
             host_network: inventory
                 .namespaces
                 .get(name)
@@ -261,13 +264,15 @@ fn judge(
         });
     }
     let (findings, switched_off) = lint::everything(inventory, &judged, &config.lints);
-    let placed = |findings: Vec<Finding>| {
+    let mut meanings = Meanings::new(inventory);
+    let mut placed = |findings: Vec<Finding>| -> Vec<Placed> {
         let places = origins.locate(sources, &findings);
-        findings.into_iter().zip(places).map(|(finding, (file, at))| Placed { finding, file, at })
+        let place = |(finding, (file, at))| Placed { meaning: meanings.of(&finding), finding, file, at };
+        findings.into_iter().zip(places).map(place).collect()
     };
     report.findings.extend(placed(findings));
     let (switched_off, reasons): (Vec<Finding>, Vec<String>) = switched_off.into_iter().unzip();
-    let accepted = placed(switched_off).zip(reasons);
+    let accepted = placed(switched_off).into_iter().zip(reasons);
     report.accepted.extend(accepted.map(|(placed, reason)| Accepted { placed, by: By::Annotation(reason) }));
     // As the files are read: by file, and in it from the top.
     report.findings.sort_by(|a, b| {

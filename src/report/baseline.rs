@@ -7,9 +7,10 @@ use ringfence_core::index::State;
 use ringfence_core::policy::Direction;
 use ringfence_core::policy::coverage::Coverage;
 use ringfence_core::policy::holes::Kind;
+use ringfence_core::policy::lint::FINDINGS;
 use serde::{Deserialize, Serialize};
 
-use super::{Accepted, By, Identity, Judged, Report};
+use super::{Accepted, By, Identity, Judged, Placed, Report};
 
 const VERSION: u32 = 1;
 
@@ -27,6 +28,8 @@ pub struct Baseline {
     namespaces: Vec<NotIsolated>,
     #[serde(default)]
     findings: Vec<Identity>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    capped: BTreeSet<Capped>,
 }
 
 /// A namespace that is not isolated.
@@ -39,6 +42,46 @@ struct NotIsolated {
     /// What is open, such as `egress absent` and `ingress ALL*`. Less is accepted as well, more is not.
     #[serde(default)]
     open: BTreeSet<String>,
+    /// Digests of the selectors that isolate: where only some pods are, all of them must stay.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    isolating: BTreeSet<String>,
+    /// Digests of the pods and ports that holes are for: where those are only some, there must be no others.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    opening: BTreeSet<String>,
+}
+
+/// An object of whose findings of one lint there may be more than are reported.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Capped {
+    namespace: String,
+    kind: String,
+    name: String,
+    id: String,
+    /// A digest of everything that it says.
+    whole: String,
+}
+
+impl Capped {
+    fn of(placed: &Placed) -> Self {
+        let object = &placed.finding.object;
+        Self {
+            namespace: object.namespace.clone(),
+            kind: object.kind.clone(),
+            name: object.name.clone(),
+            id: placed.finding.lint.id.to_owned(),
+            whole: format!("{:016x}", placed.meaning.whole),
+        }
+    }
+}
+
+/// Which objects have as many findings of one lint as are reported at most.
+fn capped(findings: &[Placed]) -> BTreeSet<Capped> {
+    let mut counts: BTreeMap<Capped, usize> = BTreeMap::new();
+    for placed in findings {
+        *counts.entry(Capped::of(placed)).or_default() += 1;
+    }
+    counts.into_iter().filter(|(_, count)| *count >= FINDINGS).map(|(capped, _)| capped).collect()
 }
 
 impl Baseline {
@@ -51,12 +94,14 @@ impl Baseline {
                 name: judged.name.clone(),
                 state: judged.state.as_str().to_owned(),
                 open: open(judged).iter().map(ToString::to_string).collect(),
+                isolating: judged.extent.isolating.clone(),
+                opening: judged.extent.opening.clone(),
             })
             .collect();
-        let mut findings: Vec<Identity> = report.findings.iter().map(|placed| Identity::of(&placed.finding)).collect();
+        let mut findings: Vec<Identity> = report.findings.iter().map(Identity::strict).collect();
         namespaces.sort();
         findings.sort();
-        Self { version: VERSION, namespaces, findings }
+        Self { version: VERSION, namespaces, findings, capped: capped(&report.findings) }
     }
 
     /// Reads a file.
@@ -93,8 +138,14 @@ impl Baseline {
         for entry in &self.findings {
             *left.entry(entry).or_default() += 1;
         }
+        // Behind those that are reported there may be others, which nobody has accepted.
+        let unknown: BTreeSet<Capped> = capped(&report.findings).difference(&self.capped).cloned().collect();
         for placed in std::mem::take(&mut report.findings) {
-            match left.get_mut(&Identity::of(&placed.finding)) {
+            if unknown.contains(&Capped::of(&placed)) {
+                report.findings.push(placed);
+                continue;
+            }
+            match left.get_mut(&Identity::strict(&placed)) {
                 Some(count) if *count > 0 => {
                     *count -= 1;
                     report.accepted.push(Accepted { placed, by: By::Baseline });
@@ -108,7 +159,7 @@ impl Baseline {
         for judged in report.namespaces.iter_mut().filter(|judged| !judged.state.passes()) {
             let Some((name, entry)) = namespaces.get_key_value(judged.name.as_str()) else { continue };
             used.insert(name);
-            judged.accepted = open(judged).iter().all(|gap| gap.is_within(&entry.open));
+            judged.accepted = open(judged).iter().all(|gap| gap.is_within(entry, judged));
         }
         let unused = namespaces.keys().filter(|name| !used.contains(*name));
         let of_namespaces = unused.map(|name| format!("namespace {name}"));
@@ -134,10 +185,26 @@ impl std::fmt::Display for Gap {
 
 impl Gap {
     /// Whether it is accepted, as itself or as a part of something greater.
-    fn is_within(&self, accepted: &BTreeSet<String>) -> bool {
-        let has = |what: &str| accepted.contains(&format!("{} {what}", self.direction));
-        // Nothing is isolated in that direction: everything else would be less. And a star is less than none.
-        has("absent") || has(&self.what) || has(self.what.trim_end_matches('*')) || self.what != "absent" && has("ALL")
+    fn is_within(&self, accepted: &NotIsolated, judged: &Judged) -> bool {
+        let has = |what: &str| accepted.open.contains(&format!("{} {what}", self.direction));
+        let of = |texts: &BTreeSet<String>, what: &str| -> BTreeSet<String> {
+            let start = format!("{} {what}", self.direction);
+            texts.iter().filter(|text| text.starts_with(&start)).cloned().collect()
+        };
+        // Nothing is isolated in that direction: everything else would be less.
+        if has("absent") || self.what != "absent" && has("ALL") {
+            return true;
+        }
+        if self.what == "partial" {
+            return has("partial") && of(&accepted.isolating, "").is_subset(&of(&judged.extent.isolating, ""));
+        }
+        // A star is less than none.
+        let unstarred = self.what.trim_end_matches('*');
+        if unstarred != "PORTS" && unstarred != "absent" && has(unstarred) {
+            return true;
+        }
+        let what = format!("{} ", self.what);
+        has(&self.what) && of(&judged.extent.opening, &what).is_subset(&of(&accepted.opening, &what))
     }
 }
 

@@ -26,7 +26,7 @@ pub fn render(report: &Report) -> String {
     gravest_first.sort_by_key(|placed| std::cmp::Reverse(placed.finding.severity));
     let mut in_the_log = 0;
     for placed in gravest_first {
-        let Placed { finding, file, at } = placed;
+        let Placed { finding, file, at, .. } = placed;
         let title = format!("{}[{}]", finding.severity, finding.lint.id);
         let message = format!("{}\nhelp: {}", finding.message, finding.help);
         let level = if finding.severity == Severity::Info { "notice" } else { sarif::level(finding.severity) };

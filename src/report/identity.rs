@@ -5,8 +5,9 @@ use std::hash::Hasher;
 use ringfence_core::policy::lint::Finding;
 use serde::{Deserialize, Serialize};
 
-/// What stays the same of a finding while lines, files and neighbours change. The message is part of it: what is accepted
-/// must not stand for more, when the same rule opens more.
+use super::Placed;
+
+/// What stays the same of a finding while lines, files and neighbours change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
@@ -23,6 +24,9 @@ pub struct Identity {
     pub path: String,
     /// The effect.
     pub message: String,
+    /// What stands behind the words, as a digest; empty where the words are enough.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub meaning: String,
 }
 
 impl Identity {
@@ -37,7 +41,14 @@ impl Identity {
             id: finding.lint.id.to_owned(),
             path: without_indices(&finding.path),
             message: without_indices(&finding.message),
+            meaning: String::new(),
         }
+    }
+
+    /// Of a finding, and of nothing that means more while it is said in the same words.
+    #[must_use]
+    pub fn strict(placed: &Placed) -> Self {
+        Self { meaning: format!("{:016x}", placed.meaning.part), ..Self::of(&placed.finding) }
     }
 
     /// A short form of it, the same in every version of Ringfence that says the same.

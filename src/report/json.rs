@@ -134,7 +134,7 @@ fn hole(hole: &Hole) -> HoleOut<'_> {
 }
 
 fn finding(placed: &Placed) -> FindingOut<'_> {
-    let Placed { finding, file, at } = placed;
+    let Placed { finding, file, at, .. } = placed;
     let object = &finding.object;
     FindingOut {
         id: finding.lint.id,

@@ -6,6 +6,7 @@ pub mod github;
 mod identity;
 pub mod json;
 pub mod junit;
+mod meaning;
 pub mod reach;
 pub mod sarif;
 pub mod source;
@@ -20,6 +21,7 @@ use ringfence_core::policy::verdict::Verdict;
 use crate::manifests::{Position, Problem};
 pub use baseline::Baseline;
 pub use identity::Identity;
+pub use meaning::{Extent, Meaning, Meanings};
 pub use source::Sources;
 
 /// What was found out about a set of manifests.
@@ -48,6 +50,8 @@ pub struct Judged {
     pub profile: String,
     /// What its policies do.
     pub verdict: Verdict,
+    /// How far its coverage and its holes go.
+    pub extent: Extent,
     /// Its pods that use their node's network, where no policy reaches them.
     pub host_network: Vec<String>,
     /// Whether its state is accepted, although it does not pass.
@@ -63,6 +67,8 @@ pub struct Placed {
     pub file: String,
     /// Where in it; line 0 where it is written nowhere.
     pub at: Position,
+    /// What it is about.
+    pub meaning: Meaning,
 }
 
 /// A finding that does not count.

@@ -214,7 +214,7 @@ fn rule(lint: &'static Lint) -> Rule {
 }
 
 fn result(placed: &Placed, by: Option<&By>, ordinals: &mut Ordinals) -> Result {
-    let Placed { finding, file, at } = placed;
+    let Placed { finding, file, at, .. } = placed;
     let identity = Identity::of(finding);
     let fingerprint = identity.fingerprint();
     let object = &finding.object;

@@ -69,7 +69,7 @@ pub(super) fn no_commands(text: String) -> String {
 
 /// A finding on one line.
 pub(super) fn short(placed: &Placed) -> String {
-    let Placed { finding, file, at } = placed;
+    let Placed { finding, file, at, .. } = placed;
     let place = if at.line == 0 { String::new() } else { format!("{file}:{at}: ") };
     sanitised(&format!("{place}{}[{}]: {}", finding.severity, finding.lint.id, finding.message))
 }
@@ -133,7 +133,7 @@ fn state(namespace: &Judged) -> String {
 }
 
 fn full(placed: &Placed, sources: &Sources<'_>, styled: bool, first: bool) -> String {
-    let Placed { finding, file, at } = placed;
+    let Placed { finding, file, at, .. } = placed;
     let level = match finding.severity {
         Severity::Error | Severity::High => Level::ERROR,
         Severity::Medium | Severity::Warning => Level::WARNING,

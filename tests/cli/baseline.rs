@@ -133,3 +133,84 @@ fn no_baseline_is_written_while_something_can_not_be_read() {
     assert_eq!(ran.code, 2);
     assert!(!directory.path().join(FILE).exists());
 }
+
+/// A policy `p` of `a`, with what is isolated otherwise.
+fn policy(selector: &str, rest: &str) -> String {
+    let deny = deny("a", "Ingress, Egress");
+    format!(
+        "{deny}apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: a}}\nspec: \
+         {{podSelector: {selector}, {rest}}}\n---\n"
+    )
+}
+
+/// What fails of other manifests than were accepted.
+fn fails(accepted: &str, now: &str) -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    run(directory.path(), accepted, &["--write-baseline", FILE]);
+    let same = run(directory.path(), accepted, &["--baseline", FILE, "--fail-on", "info"]);
+    assert_eq!((same.code, same.stderr.as_str()), (0, ""), "{}", same.stdout);
+    run(directory.path(), now, &["--baseline", FILE, "--fail-on", "info"]).code == 1
+}
+
+#[test]
+fn what_is_said_in_the_same_words_and_opens_more_is_not_accepted() {
+    let spoofable = "{namespaceSelector: {matchLabels: {team: x}}}";
+    let excepts: Vec<String> = (0..30).map(|i| format!("10.{i}.0.0/16")).collect();
+    let except = |count: usize| {
+        format!(
+            "policyTypes: [Egress], egress: [{{to: [{{ipBlock: {{cidr: 0.0.0.0/0, except: [{}]}}}}]}}]",
+            excepts[..count].join(", ")
+        )
+    };
+    let all = "policyTypes: [Ingress], ingress: [{}]";
+    let ports = |ports: &str| format!("policyTypes: [Ingress], ingress: [{{from: [{spoofable}]{ports}}}]");
+    for (accepted, now) in [
+        (policy("{}", &ports(", ports: [{port: 443, protocol: TCP}]")), policy("{}", &ports(""))),
+        (policy("{}", &except(30)), policy("{}", &except(29))),
+        (
+            policy("{matchLabels: {app: x}}", all),
+            policy("{matchExpressions: [{key: app, operator: In, values: [x, z]}]}", all),
+        ),
+    ] {
+        assert!(fails(&accepted, &now), "{accepted}{now}");
+    }
+    // The order is no meaning.
+    let two = |ports: &str| {
+        policy("{}", &format!("policyTypes: [Ingress], ingress: [{{from: [{spoofable}], ports: {ports}}}]"))
+    };
+    assert!(!fails(
+        &two("[{port: 1, protocol: TCP}, {port: 5, protocol: TCP}]"),
+        &two("[{port: 5, protocol: TCP}, {port: 1, protocol: TCP}]")
+    ));
+}
+
+#[test]
+fn where_some_pods_are_isolated_all_of_them_must_stay() {
+    let some = |pods: &str| {
+        deny("a", "Ingress, Egress").replace(
+            "podSelector: {}",
+            &format!("podSelector: {{matchExpressions: [{{key: app, operator: In, values: [{pods}]}}]}}"),
+        )
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let accepted = |now: &str| {
+        let report = run(directory.path(), now, &["--baseline", FILE, "-o", "json"]).json();
+        report["namespaces"][0]["accepted"] == true
+    };
+    run(directory.path(), &some("one, two, three"), &["--write-baseline", FILE]);
+    assert!(accepted(&some("three, two, one")));
+    assert!(accepted(&format!("{}{}", some("one, two, three"), some("four").replace("name: deny", "name: more"))));
+    assert!(!accepted(&some("one")));
+}
+
+#[test]
+fn where_there_may_be_more_than_is_reported_nothing_new_is_accepted() {
+    let many = |count: usize| {
+        let rules: Vec<String> =
+            (0..count).map(|i| format!("{{from: [{{namespaceSelector: {{matchLabels: {{team: t{i}}}}}}}]}}")).collect();
+        policy("{}", &format!("policyTypes: [Ingress], ingress: [{}]", rules.join(", ")))
+    };
+    assert!(fails(&many(20), &many(21)));
+    assert!(!fails(&many(21), &many(21)));
+    assert!(!fails(&many(19), &many(18)));
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ringfence::fix::{Fixes, fixes};
 use ringfence::manifests::{self, Position};
-use ringfence::report::{Placed, Sources};
+use ringfence::report::{Meaning, Placed, Sources};
 use ringfence_core::policy::lint::{Finding, Fix, Object, catalogue};
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn git_apply(directory: &Path, patch: &str) {
 
 fn placed(file: &str, name: &str, fix: Fix) -> Placed {
     let finding = Finding::new(&catalogue::TYPES_MISSING, Object::policy("team-a", name), "m").fix(fix);
-    Placed { finding, file: file.to_owned(), at: Position { line: 1, column: 1 } }
+    Placed { finding, file: file.to_owned(), at: Position { line: 1, column: 1 }, meaning: Meaning::default() }
 }
 
 fn patch(file: &str, name: &str, operations: Value) -> Placed {

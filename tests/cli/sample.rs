@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringfence::manifests::{Position, Problem};
-use ringfence::report::{Accepted, By, Judged, Placed, Report, Sources};
+use ringfence::report::{Accepted, By, Extent, Judged, Meaning, Placed, Report, Sources};
 use ringfence_core::index::State;
 use ringfence_core::policy::lint::{Finding, Lint, Object, Severity, catalogue};
 use ringfence_core::policy::verdict;
@@ -28,7 +28,7 @@ pub(crate) fn sources() -> Sources<'static> {
 pub(crate) fn finding(of: &'static Lint, path: &str, line: u64, column: u64) -> Placed {
     let message = format!("what {} means for traffic", of.id);
     let finding = Finding::new(of, Object::policy("team-a", "web"), message).at(path);
-    Placed { finding, file: FILE.to_owned(), at: Position { line, column } }
+    Placed { finding, file: FILE.to_owned(), at: Position { line, column }, meaning: Meaning::default() }
 }
 
 fn namespace(name: &str, state: State, accepted: bool) -> Judged {
@@ -37,6 +37,7 @@ fn namespace(name: &str, state: State, accepted: bool) -> Judged {
         state,
         profile: "standard".to_owned(),
         verdict: verdict::judge(&[], name),
+        extent: Extent::default(),
         host_network: Vec::new(),
         accepted,
     }
