@@ -204,6 +204,22 @@ fn where_some_pods_are_isolated_all_of_them_must_stay() {
 }
 
 #[test]
+fn a_hole_for_some_pods_is_accepted_for_no_others() {
+    let some = |pods: &str| {
+        let pods = format!("{{matchExpressions: [{{key: app, operator: In, values: [{pods}]}}]}}");
+        policy(&pods, "policyTypes: [Ingress], ingress: [{}]")
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let accepted = |now: &str| {
+        let report = run(directory.path(), now, &["--baseline", FILE, "-o", "json"]).json();
+        report["namespaces"][0]["accepted"] == true
+    };
+    run(directory.path(), &some("one"), &["--write-baseline", FILE]);
+    assert!(accepted(&some("one")));
+    assert!(!accepted(&some("one, two")));
+}
+
+#[test]
 fn where_there_may_be_more_than_is_reported_nothing_new_is_accepted() {
     let many = |count: usize| {
         let rules: Vec<String> =
