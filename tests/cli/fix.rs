@@ -254,7 +254,7 @@ fn files_that_a_patch_can_not_name_or_must_not_follow_are_left_out_and_not_count
     let policy = |name: &str| {
         format!(
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: team-a\nspec:\n  \
-             podSelector: {{}}\n  egress: []\n"
+             podSelector: {{}}\n  policyTypes: [Ingress]\n  ingress:\n  - from:\n    - podSelector: {{}}\n    ports:\n    - port: 80\n"
         )
     };
     let here = directory.path().join("here");
@@ -290,7 +290,7 @@ fn files_that_a_patch_can_not_name_or_must_not_follow_are_left_out_and_not_count
     let headers: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("+++ ")).collect();
     assert_eq!(headers, ["+++ b/plain.yaml", "+++ b/two words.yaml\t"], "{}", ran.stderr);
     git_apply(&here, &ran.stdout);
-    assert!(std::fs::read_to_string(here.join("two words.yaml")).unwrap().contains("policyTypes"));
+    assert!(std::fs::read_to_string(here.join("two words.yaml")).unwrap().contains("protocol: TCP"));
 }
 
 #[test]

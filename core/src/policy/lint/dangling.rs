@@ -1,7 +1,8 @@
 //! Selectors that select nothing of what is there, and manifests that do not say where they go.
 //!
 //! A set of manifests seldom is a whole cluster, so it is judged by what it shows:
-//! - a `podSelector` where the set has workloads in the namespace that it selects from;
+//! - a `podSelector` where the set has workloads in every namespace that it selects from, and these are known: it is the
+//!   policy's own, or they are listed by name, or the set has the Namespace kube-system;
 //! - a `namespaceSelector` by `kubernetes.io/metadata.name` only where the set has the Namespace kube-system, as a cluster or
 //!   a dump of one has: other namespaces are often somebody else's;
 //! - one by other labels where the set has a Namespace besides the policy's own.
@@ -71,6 +72,9 @@ fn dangling(
                     continue;
                 }
                 let Some(pods) = pods else { continue };
+                if namespaces.as_ref().is_some_and(|selector| !are_known(inventory, selector)) {
+                    continue;
+                }
                 // A namespace without any workloads is one of which the set shows nothing.
                 if there.iter().any(|(_, namespace)| namespace.workloads.is_empty()) {
                     continue;
@@ -89,17 +93,49 @@ fn dangling(
     }
 }
 
+/// Whether a label is set by a controller when it makes a pod, so that no pod template has it:
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/>
+fn is_set_by_a_controller(key: &str) -> bool {
+    key.starts_with("batch.kubernetes.io/")
+        || matches!(
+            key,
+            "statefulset.kubernetes.io/pod-name"
+                | "apps.kubernetes.io/pod-index"
+                | "job-name"
+                | "controller-uid"
+                | "pod-template-hash"
+                | "controller-revision-hash"
+                | "pod-template-generation"
+        )
+}
+
 /// Whether a selector that is not empty and can be met selects none of some workloads, where there are some.
 fn selects_none(selector: &Selector, workloads: &[&Workload]) -> bool {
-    !workloads.is_empty()
-        && !selector.is_unsatisfiable()
-        && !workloads.iter().any(|workload| selector.matches(&workload.labels))
+    if workloads.is_empty() || selector.is_unsatisfiable() {
+        return false;
+    }
+    let of_templates = selector.keys().filter(|(key, _)| !is_set_by_a_controller(key));
+    let selector: Selector = of_templates.map(|(key, set)| (key.to_owned(), set.clone())).collect();
+    !workloads.iter().any(|workload| selector.matches(&workload.labels))
+}
+
+fn has_stated(inventory: &Inventory, name: &str) -> bool {
+    inventory.namespaces.get(name).is_some_and(|namespace| namespace.stated)
+}
+
+/// Whether the set shows the workloads of all namespaces that a selector can select: it is a cluster, or a dump of one, or
+/// each is listed by name and has some.
+pub(super) fn are_known(inventory: &Inventory, selector: &Selector) -> bool {
+    let has_workloads = |name| inventory.namespaces.get(name).is_some_and(|namespace| !namespace.workloads.is_empty());
+    has_stated(inventory, "kube-system")
+        || selector
+            .keys()
+            .any(|(key, set)| key == NAMESPACE_NAME_LABEL && set.is_a_list() && set.mentioned().all(has_workloads))
 }
 
 /// Whether the set shows enough namespaces to judge a selector of theirs.
 fn is_judged(inventory: &Inventory, own: &str, selector: &Selector) -> bool {
-    let stated = |name: &str| inventory.namespaces.get(name).is_some_and(|namespace| namespace.stated);
-    if stated("kube-system") {
+    if has_stated(inventory, "kube-system") {
         return true;
     }
     let by_name = selector.keys().any(|(key, _)| key == NAMESPACE_NAME_LABEL);

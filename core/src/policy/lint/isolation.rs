@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::catalogue::{ALLOW_ALL, BASELINE_INCOMPLETE, INERT_RULES, TYPES_MISSING};
 use super::words::{self, yaml};
-use super::{Finding, Fix, Object, View, culprits};
+use super::{Finding, Fix, Object, View, culprits, pods};
 use crate::policy::holes::Kind;
 use crate::policy::parse::Notes;
 use crate::policy::{Direction, NetworkPolicy, explain};
@@ -43,13 +43,7 @@ fn types_missing(policy: &NetworkPolicy, notes: &Notes, namespace: &str, found: 
         return;
     }
     let written = if notes.empties_egress { "egress: [] has no rule" } else { "there are no rules" };
-    let types = json!(["Ingress", "Egress"]);
-    // Where all of the spec may be missing, there is no place for policyTypes to be added at.
-    let (path, value) = if !notes.empties_egress && policy.spec.pods.selects_all() {
-        ("spec", json!({ "podSelector": {}, "policyTypes": types }))
-    } else {
-        ("spec.policyTypes", types.clone())
-    };
+    // No fix: which of the two is meant is a person's decision, and the wrong one cuts pods off.
     found.push(
         Finding::new(
             &TYPES_MISSING,
@@ -64,8 +58,7 @@ fn types_missing(policy: &NetworkPolicy, notes: &Notes, namespace: &str, found: 
         .help(
             "state policyTypes: [Ingress, Egress] if egress is to be denied too, or policyTypes: [Ingress] if it is not",
         )
-        .snippet(yaml(&json!({ "policyTypes": types })))
-        .fix(words::set(path, value)),
+        .snippet(yaml(&json!({ "policyTypes": ["Ingress", "Egress"] }))),
     );
 }
 
@@ -116,7 +109,7 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
                 .snippet(format!(
                     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: \
                      {}\nspec:\n  podSelector: {{}}\n  policyTypes:\n  - {kind}\n",
-                    view.namespace
+                    pods::yaml(view.namespace)
                 ))
                 .fix(Fix::Add(vec![policy])),
         );

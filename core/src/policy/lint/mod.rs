@@ -173,7 +173,9 @@ mod tests {
                 let nobody = json!({ "matchExpressions": [
                     { "key": "a", "operator": "Exists" }, { "key": "a", "operator": "DoesNotExist" },
                 ] });
-                [json!({ "namespaceSelector": team }), json!({ "podSelector": nobody })]
+                let web = json!({ "matchLabels": { "app": "web" } });
+                [("namespaceSelector", team), ("podSelector", web), ("podSelector", nobody)]
+                    .map(|(key, selector)| json!({ key: selector }))
             })
             .collect();
         let object =

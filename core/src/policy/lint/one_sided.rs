@@ -111,9 +111,12 @@ fn report(direction: Direction, policy: &NetworkPolicy, rule: &Rule, own: &Membe
         "add a NetworkPolicy with an {back} rule to {}, or take this item away if nothing is to flow",
         other.namespace
     );
-    Finding::new(&ONE_SIDED, Object::policy(own.namespace, &policy.name), message)
-        .help(help)
-        .snippet(words::yaml(&other_side(direction, kind, rule, own, other)))
+    let finding = Finding::new(&ONE_SIDED, Object::policy(own.namespace, &policy.name), message).help(help);
+    // Pods without labels can't be selected but with all others of their namespace.
+    if own.workload.labels.is_empty() || other.workload.labels.is_empty() {
+        return finding;
+    }
+    finding.snippet(words::yaml(&other_side(direction, kind, rule, own, other)))
 }
 
 /// A policy for the other side: between these two workloads, on the rule's ports.

@@ -40,6 +40,10 @@ pub(crate) fn and_or(policy: &NetworkPolicy, namespace: &str) -> impl Iterator<I
             else {
                 return None;
             };
+            // An item that is nobody is not meant as it is, and unsatisfiable-selector's.
+            if namespaces.is_unsatisfiable() || pods.is_unsatisfiable() {
+                return None;
+            }
             let (verb, of_namespaces) = (words::lets(direction), words::of_namespaces(namespaces));
             let which_pods = words::pods(pods);
             let message = format!(
@@ -92,9 +96,14 @@ fn spoofable(
                 Finding::new(&SPOOFABLE_POD, object, message).at(format!("{path}.podSelector")).snippet(named(item())),
             );
         } else if !namespaces.selects_all() && !on_all_ports(rule) && !namespaces_full {
+            // A namespace's name can't be taken away from it.
+            let by_label = if namespaces.keys().any(|(key, _)| key != NAMESPACE_NAME_LABEL) {
+                ", and one that is left out is among them once its label is taken away"
+            } else {
+                ""
+            };
             let message = format!(
-                "{own} {verb} {which_pods} {of_namespaces}: a namespace that anyone makes is among them, and one that is \
-                 left out is among them once its label is taken away"
+                "{own} {verb} {which_pods} {of_namespaces}: a namespace that anyone makes is among them{by_label}"
             );
             found.push(
                 Finding::new(&SPOOFABLE_NAMESPACE, object, message)

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::catalogue::{NAMED_PORT_UNRESOLVED, PROTOCOL_IMPLICIT};
-use super::{FINDINGS, Finding, Fix, Object, pods};
+use super::{FINDINGS, Finding, Fix, Object, dangling, pods};
 use crate::inventory::{Inventory, Workload};
 use crate::policy::parse::Notes;
 use crate::policy::ports::{Ports, Protocol};
@@ -29,7 +29,7 @@ pub(super) fn policy(policy: &NetworkPolicy, notes: &Notes, namespace: &str, fou
 /// `named-port-unresolved`, over all policies of an inventory.
 ///
 /// A name is judged where pods are known that the rule leads to, and none of them has a port of this name and protocol;
-/// in a namespace without workloads it is not. To addresses a name never leads.
+/// in a namespace without workloads, or where not every namespace is known that is selected, it is not. To addresses a name never leads.
 pub(super) fn inventory(inventory: &Inventory, found: &mut Vec<Finding>) {
     for (name, namespace) in &inventory.namespaces {
         for written in &namespace.policies {
@@ -113,7 +113,8 @@ impl Place<'_> {
         found.push(self.finding(path, message, help, snippet));
     }
 
-    /// The workloads that the rule leads to, as far as they are known.
+    /// The workloads that the rule leads to; none where it leads to others too that are not known, which the name may be
+    /// meant for.
     fn reached(&self, peers: &[Peer]) -> Vec<&Workload> {
         let own = self.inventory.namespaces.get(self.namespace);
         if self.direction == Direction::Ingress {
@@ -129,6 +130,7 @@ impl Place<'_> {
                     let there = own.iter().flat_map(|namespace| &namespace.workloads);
                     reached.extend(there.filter(selects));
                 }
+                Some(selector) if !dangling::are_known(self.inventory, selector) => return Vec::new(),
                 Some(selector) => {
                     let there = self.inventory.selected(selector).into_iter();
                     reached.extend(there.flat_map(|(_, namespace)| &namespace.workloads).filter(selects));

@@ -10,8 +10,9 @@ use crate::policy::ports::{Ports, Protocol};
 use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 
-/// Where API servers listen behind their Service, and the Service itself.
-const API_SERVER: [u16; 2] = [443, 6443];
+/// Where API servers listen behind their Service, and the Service itself: 6443 with kubeadm and most others, 8443 with
+/// minikube, 16443 with `MicroK8s`.
+const API_SERVER: [u16; 4] = [443, 6443, 8443, 16443];
 
 /// `hostnetwork-bypass`, `apiserver-egress` and `webhook-metrics-blocked`.
 pub(super) fn inventory(inventory: &Inventory, found: &mut Vec<Finding>) {
@@ -81,7 +82,7 @@ fn api_server(
     }
     let message = format!(
         "pods of {} can't reach the API server, which {binding} gives their service account {account:?} rights at: nothing \
-         lets them out to an address on TCP 443 or 6443",
+         lets them out to an address on TCP 443, 6443, 8443 or 16443",
         pods::name(workload)
     );
     let labels: Vec<String> =
@@ -146,8 +147,10 @@ fn called(
     let ports: Vec<String> =
         first.ports.iter().filter_map(|port| number(workload, port)).map(|n| n.to_string()).collect();
     let at = if ports.is_empty() { String::new() } else { format!(" on TCP {}", ports.join(", ")) };
+    let on_others = rules(selecting, Direction::Ingress).any(|rule| lets_in(rule, name, workload, &[]));
+    let on_these = if on_others { " on these ports" } else { "" };
     let message = format!(
-        "{} can't reach pods of {}{at}, although {} calls for it: nothing lets anybody in from outside of {name}",
+        "{} can't reach pods of {}{at}, although {} calls for it: nothing lets anybody in from outside of {name}{on_these}",
         first.from,
         pods::name(workload),
         calls.iter().map(|call| call.who.as_str()).collect::<Vec<_>>().join(", ")

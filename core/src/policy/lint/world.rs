@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::catalogue::{IPBLOCK_CLUSTER, METADATA_REACHABLE, NONCANONICAL_CIDR, OPEN_CLUSTER, OPEN_WORLD};
 use super::words::{self, yaml};
 use super::{Finding, Object, Severity, View, culprits, is_full};
-use crate::inventory::Cluster;
+use crate::inventory::{Cluster, Resolver};
 use crate::policy::cidr::{self, Family};
 use crate::policy::holes::Kind;
 use crate::policy::parse::Notes;
@@ -256,7 +256,7 @@ fn metadata(policy: &NetworkPolicy, index: usize, rule: &Rule, object: &impl Fn(
 }
 
 /// A block that holds addresses of the cluster. One that is all of the Internet or nearly is not meant for the cluster,
-/// and is found by `open-world`.
+/// and is found by `open-world`; one that is the address of a known resolver is as it should be.
 fn in_cluster(
     cidr: &IpNet,
     except: &[IpNet],
@@ -266,6 +266,11 @@ fn in_cluster(
     found: &mut Vec<Finding>,
 ) {
     if cluster.networks.is_empty() || is_full(found, &IPBLOCK_CLUSTER) {
+        return;
+    }
+    let is_cidr =
+        |resolver: &Resolver| matches!(resolver, Resolver::Address { address, .. } if IpNet::from(*address) == *cidr);
+    if cluster.dns.iter().any(is_cidr) {
         return;
     }
     let remaining = cidr::remaining(cidr, except);

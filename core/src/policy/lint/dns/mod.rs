@@ -25,17 +25,13 @@ const MANY: usize = 200;
 /// `dns-any-destination`.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster, found: &mut Vec<Finding>) {
     let rules = policy.spec.rules(Direction::Egress).unwrap_or_default();
-    for (i, rule) in
-        rules.iter().enumerate().filter(|(_, rule)| names_port(rule, Protocol::Udp, cluster)).take(FINDINGS)
-    {
-        let open = |peer: &Peer| matches!(peer, Peer::Block { cidr, .. } if cidr.prefix_len() == 0);
-        let path = match &rule.peers {
-            None => format!("spec.egress[{i}]"),
-            Some(peers) => match peers.iter().position(open) {
-                Some(j) => format!("spec.egress[{i}].to[{j}]"),
-                None => continue,
-            },
-        };
+    let open = |peer: &Peer| matches!(peer, Peer::Block { cidr, .. } if cidr.prefix_len() == 0);
+    let for_dns = rules.iter().enumerate().filter(|(_, rule)| names_port(rule, Protocol::Udp, cluster));
+    let anywhere = for_dns.filter_map(|(i, rule)| match &rule.peers {
+        None => Some((i, rule, format!("spec.egress[{i}]"))),
+        Some(peers) => peers.iter().position(open).map(|j| (i, rule, format!("spec.egress[{i}].to[{j}]"))),
+    });
+    for (i, rule, path) in anywhere.take(FINDINGS) {
         let resolver = resolver(cluster);
         let mut finding = Finding::new(
             &DNS_ANY_DESTINATION,
@@ -90,15 +86,15 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
         missing(view, &isolating, &any, found);
     }
     for policy in any.iter().take(MANY) {
-        for (i, rule) in policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate().take(FINDINGS) {
-            if used(rule, view) == Use::Wrong {
-                wrong_target(view, policy, i, rule, &right, found);
-            }
+        let rules = policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate();
+        for (i, rule) in rules.filter(|(_, rule)| used(rule, view) == Use::Wrong).take(FINDINGS) {
+            wrong_target(view, policy, i, rule, &right, found);
         }
     }
     let udp = with(&|rule| names_port(rule, Protocol::Udp, view.cluster));
     for policy in leaving_out(view, &udp, &tcp) {
-        for (i, rule) in policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate().take(FINDINGS) {
+        let rules = policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate();
+        for (i, rule) in rules.filter(|(_, rule)| names_port(rule, Protocol::Udp, view.cluster)).take(FINDINGS) {
             udp_only(view, policy, i, rule, found);
         }
     }
@@ -147,7 +143,7 @@ fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy]
             .snippet(format!(
                 "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: {}\nspec:\n  \
                  podSelector: {selector}\n  policyTypes:\n  - Egress\n  egress:\n{}",
-                view.namespace,
+                pods::yaml(view.namespace),
                 rule_yaml(&resolver, 2)
             ))
             .fix(Fix::Add(vec![json!({
