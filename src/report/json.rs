@@ -8,7 +8,7 @@ use ringfence_core::policy::selectors::Labels;
 use ringfence_core::policy::verdict::Side;
 use serde::Serialize;
 
-use super::{Accepted, By, Judged, Placed, Report, docs};
+use super::{Accepted, By, Judged, Placed, Report, docs, escaped};
 use crate::manifests::Problem;
 
 const VERSION: u32 = 1;
@@ -92,8 +92,8 @@ struct ObjectOut<'a> {
 ///
 /// # Errors
 /// Where serde can't write it, which no report is known to bring about.
-pub fn render(report: &Report) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Document {
+pub fn render(report: &Report) -> std::io::Result<String> {
+    escaped::to_string(&Document {
         version: VERSION,
         capped: report.namespaces.iter().any(|namespace| namespace.verdict.capped),
         namespaces: report.namespaces.iter().map(namespace).collect(),

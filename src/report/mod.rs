@@ -1,6 +1,7 @@
 //! What `check` found, in one file per format.
 
 mod baseline;
+mod escaped;
 pub mod explain;
 pub mod github;
 mod identity;

@@ -9,7 +9,7 @@ use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::policy::lint::{Lint, Severity, catalogue};
 use serde::Serialize;
 
-use super::{By, Identity, Ordinals, Placed, Report, docs};
+use super::{By, Identity, Ordinals, Placed, Report, docs, escaped};
 use crate::manifests::{Position, Problem};
 
 /// What stays as it is in a segment of a path
@@ -153,11 +153,11 @@ struct LogicalLocation {
 ///
 /// # Errors
 /// Where serde can't write it, which no report is known to bring about.
-pub fn render(report: &Report) -> serde_json::Result<String> {
+pub fn render(report: &Report) -> std::io::Result<String> {
     let mut ordinals = Ordinals::default();
     let left = report.findings.iter().map(|placed| (placed, None));
     let accepted = report.accepted.iter().map(|accepted| (&accepted.placed, Some(&accepted.by)));
-    serde_json::to_string(&Log {
+    escaped::to_string(&Log {
         schema: "https://json.schemastore.org/sarif-2.1.0.json",
         version: "2.1.0",
         runs: [Run {

@@ -6,6 +6,7 @@ use ringfence_core::policy::reach::{Answer, Connection, Diff, Nearest, Party, Pl
 use serde::Serialize;
 
 use super::Filter;
+use crate::report::escaped;
 
 const VERSION: u32 = 1;
 
@@ -76,7 +77,7 @@ fn side(side: &Side) -> SideOut<'_> {
 /// Where it can't be written.
 pub fn answer(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
     let answer = AnswerOut { allowed: answer.allowed, egress: side(&answer.egress), ingress: side(&answer.ingress) };
-    serde_json::to_writer(&mut *out, &answer)?;
+    escaped::to_writer(out, &answer)?;
     writeln!(out)
 }
 
@@ -100,7 +101,7 @@ struct Items(bool);
 impl Items {
     fn add(&mut self, out: &mut dyn Write, item: &impl Serialize) -> io::Result<()> {
         out.write_all(if std::mem::replace(&mut self.0, true) { b",\n" } else { b"\n" })?;
-        Ok(serde_json::to_writer(out, item)?)
+        escaped::to_writer(out, item)
     }
 }
 
