@@ -61,6 +61,7 @@ fn every_kind_of_workload_is_seen_through_its_pod_template(#[case] kind: &str, #
             service_account: "web".to_owned(),
             mounts_token: Some(false),
             states_namespace: true,
+            is_idle: false,
             scrape: [("scrape".to_owned(), "true".to_owned())].into(),
             suppressions: Vec::new(),
         }
@@ -153,26 +154,40 @@ fn annotations_of_a_workload_switch_lints_off() {
     assert_eq!(read("Deployment", &object).suppressions, expected);
 }
 
+#[rstest]
+#[case::a_pod_that_succeeded("Pod", json!({ "phase": "Succeeded" }), false)]
+#[case::a_pod_that_failed("Pod", json!({ "phase": "Failed" }), false)]
+#[case::a_job_that_is_complete("Job", json!({ "conditions": [{ "type": "Complete", "status": "True" }] }), false)]
+#[case::a_job_that_failed("Job", json!({ "conditions": [{ "type": "Failed", "status": "True" }] }), false)]
+#[case::a_job_that_runs("Job", json!({ "conditions": [{ "type": "Failed", "status": "False" }] }), true)]
+#[case::a_kind_without_a_phase("Deployment", json!({ "phase": "Failed" }), true)]
+#[case::a_kind_without_that_end("Deployment", json!({ "conditions": [{ "type": "Complete", "status": "True" }] }), true)]
+fn what_has_ended_does_not_count(#[case] kind: &str, #[case] status: Value, #[case] counts: bool) {
+    let read = workload::read(kind, json!({ "metadata": { "name": "it" }, "status": status })).unwrap();
+    assert_eq!(read.is_some(), counts);
+}
+
+#[rstest]
+#[case("Pod", "pod")]
+#[case("Deployment", "template")]
+#[case("Job", "template")]
+#[case("CronJob", "job-template")]
+fn labels_are_those_at_the_place_that_the_kind_has(#[case] kind: &str, #[case] expected: &str) {
+    let labels = |of: &str| json!({ "labels": { "of": of } });
+    let object = json!({ "metadata": labels("pod"), "spec": {
+        "template": { "metadata": labels("template"), "spec": { "template": { "metadata": labels("deeper") } } },
+        "jobTemplate": { "metadata": labels("job"), "spec": { "template": { "metadata": labels("job-template") } } },
+    } });
+    assert_eq!(read(kind, &object).labels["of"], expected);
+}
+
 #[test]
-fn what_a_workload_made_is_dropped_where_its_maker_is_there() {
-    let owned = |name: &str, kind: &str, owner: &str, controller: bool| json!({ "metadata": { "name": name, "ownerReferences": [{ "kind": kind, "name": owner, "controller": controller }] } });
-    let mut inventory = Inventory::default();
-    let shop = inventory.namespace_mut("shop");
-    shop.workloads = vec![
-        read("Deployment", &json!({ "metadata": { "name": "web" } })),
-        read("ReplicaSet", &owned("web-1", "Deployment", "web", true)),
-        read("Pod", &owned("web-1-a", "ReplicaSet", "web-1", true)),
-        read("Pod", &owned("of-an-operator", "Database", "db", true)),
-        read("Pod", &owned("not-controlled", "Deployment", "web", false)),
-    ];
-    // Another namespace's Deployment of the same name made none of these.
-    inventory.namespace_mut("other").workloads = vec![read("ReplicaSet", &owned("web-2", "Deployment", "web", true))];
-    inventory.drop_owned();
-    let names = |namespace: &str| -> Vec<String> {
-        inventory.namespaces[namespace].workloads.iter().map(|workload| workload.name.clone()).collect()
-    };
-    assert_eq!(names("shop"), ["web", "of-an-operator", "not-controlled"]);
-    assert_eq!(names("other"), ["web-2"]);
+fn a_pods_only_address_counts_and_is_there_once() {
+    let expected: [IpAddr; 1] = ["10.1.0.7".parse().unwrap()];
+    assert_eq!(read("Pod", &json!({ "status": { "podIP": "10.1.0.7" } })).addresses, expected);
+    let both = json!({ "status": { "podIP": "10.1.0.7", "podIPs": [{ "ip": "10.1.0.7" }] } });
+    assert_eq!(read("Pod", &both).addresses, expected);
+    assert!(read("Deployment", &both).addresses.is_empty());
 }
 
 fn add(inventory: &mut Inventory, namespace: &str, object: &Value) {

@@ -32,7 +32,7 @@ pub(super) struct Args {
     paths: Vec<PathBuf>,
     /// The namespace of objects that do not state one. Where it is given, it is known where they go, and
     /// namespace-omitted is not reported [default: default].
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = super::namespace)]
     namespace: Option<String>,
     /// Judge every namespace by this profile, whatever its label says.
     #[arg(long)]

@@ -48,14 +48,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if !args.cluster && args.kube.is_given() {
         bail!("--kubeconfig and --context say which cluster, and there is none without --cluster");
     }
-    let (before, after) = match (args.sets.as_slice(), args.cluster) {
+    let (mut before, mut after) = match (args.sets.as_slice(), args.cluster) {
         ([applied], true) => {
             let applied = args.defaults.read(std::slice::from_ref(applied))?;
-            let mut before = source::cluster(&args.kube)?;
+            let before = source::cluster(&args.kube)?;
             let mut after = before.clone();
             inventory::apply(&mut after, &applied, args.prune);
-            inventory::fold(&mut before);
-            inventory::fold(&mut after);
             (before, after)
         }
         ([before, after], false) => {
@@ -65,6 +63,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         ([_], false) => bail!("one set of manifests has nothing to be compared with; give a second one, or --cluster"),
         _ => bail!("--cluster takes one set of manifests: those to be applied"),
     };
+    inventory::fold(&mut [&mut before, &mut after]);
     for set in [&before, &after] {
         source::say_unknown_labels(set, |_| true);
     }

@@ -43,8 +43,9 @@ impl FromStr for End {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const FORMS: &str = "give NAMESPACE/POD, NAMESPACE/KIND/NAME such as team-a/Deployment/web, or an IP address";
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Address(address));
+        if let Ok(address) = text.parse::<IpAddr>() {
+            // ::ffff:10.0.0.1 is 10.0.0.1 on the wire.
+            return Ok(Self::Address(address.to_canonical()));
         }
         if text.parse::<ipnet::IpNet>().is_ok() {
             return Err("this is a block of addresses; give one address of it".to_owned());

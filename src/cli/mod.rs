@@ -25,6 +25,7 @@ use clap::{Parser, Subcommand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::config::Config;
+use ringfence_core::policy::parse::names::is_dns_label;
 use ringfence_core::vocabulary::OWN_NAMESPACE;
 
 use crate::manifests::{self, Node, Position};
@@ -107,6 +108,16 @@ fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
         }
         written => written.context("failed to write to standard output"),
     }
+}
+
+/// A namespace's name as a value of a flag, where namespaces need not be there yet.
+fn namespace(text: &str) -> Result<String, String> {
+    if is_dns_label(text) {
+        return Ok(text.to_owned());
+    }
+    Err("this can't be a namespace's name; give at most 63 lowercase letters, digits and -, with a letter or digit at \
+         both ends"
+        .to_owned())
 }
 
 /// Prints a value as YAML.

@@ -14,7 +14,7 @@ pub(super) struct Args {
     #[arg(long)]
     profile: Option<String>,
     /// The namespace that the policies are for.
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = super::namespace)]
     namespace: String,
 }
 

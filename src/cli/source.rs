@@ -35,18 +35,18 @@ pub(super) struct SourceArgs {
 #[derive(clap::Args)]
 pub(super) struct Defaults {
     /// The namespace of manifests that do not state one.
-    #[arg(long, value_name = "NAMESPACE", default_value = "default")]
+    #[arg(long, value_name = "NAMESPACE", default_value = "default", value_parser = super::namespace)]
     default_namespace: String,
 }
 
 impl Defaults {
-    /// Reads manifests.
+    /// Reads manifests, what a workload has made besides the workload.
     ///
     /// # Errors
     /// Where anything can't be read: it could have been the policy that decides.
     pub(super) fn read(&self, paths: &[PathBuf]) -> Result<Inventory> {
         let loaded = manifests::load(paths);
-        let (inventory, unreadable) = inventory::of(&loaded.objects, &self.default_namespace);
+        let (inventory, unreadable) = inventory::unfolded(&loaded.objects, &self.default_namespace);
         let twice = self.twice(&loaded.objects);
         let problems: Vec<String> = [&loaded.problems, &unreadable, &twice]
             .into_iter()
@@ -85,11 +85,9 @@ impl Defaults {
 impl SourceArgs {
     /// All there is, one entry for each family of workloads.
     pub(super) fn read(&self) -> Result<Inventory> {
-        if !self.manifests.is_empty() {
-            return self.defaults.read(&self.manifests);
-        }
-        let mut inventory = cluster(&self.kube)?;
-        inventory::fold(&mut inventory);
+        let mut inventory =
+            if self.manifests.is_empty() { cluster(&self.kube)? } else { self.defaults.read(&self.manifests)? };
+        inventory::fold(&mut [&mut inventory]);
         Ok(inventory)
     }
 }

@@ -1,7 +1,10 @@
 //! Manifests into an inventory.
 
-use ringfence_core::inventory::{Inventory, Written, concerns, workload};
+use ringfence_core::index::Isolation;
+use ringfence_core::inventory::{self, Inventory, Namespace, Written, concerns, workload};
+use ringfence_core::object::Suppression;
 use ringfence_core::policy::parse::{self, ParseError, Source};
+use ringfence_core::policy::selectors::Labels;
 use serde_json::Value;
 
 use crate::manifests::{Object, Problem};
@@ -9,11 +12,31 @@ use crate::manifests::{Object, Problem};
 /// Reads manifests. Any namespaced object makes its namespace appear; one that does not say is in `default_namespace`.
 #[must_use]
 pub fn of(objects: &[Object], default_namespace: &str) -> (Inventory, Vec<Problem>) {
-    let mut reading = Reading::new(default_namespace);
-    for object in objects {
-        reading.add(object);
+    Reading::of(objects, default_namespace).finish()
+}
+
+/// The same, with what a workload has made besides the workload.
+#[must_use]
+pub fn unfolded(objects: &[Object], default_namespace: &str) -> (Inventory, Vec<Problem>) {
+    Reading::of(objects, default_namespace).everything()
+}
+
+/// What a Namespace says of itself.
+#[derive(PartialEq, Eq)]
+struct Stated {
+    labels: Labels,
+    isolation: Isolation,
+    suppressions: Vec<Suppression>,
+}
+
+impl Stated {
+    fn by(namespace: &Namespace) -> Self {
+        Self {
+            labels: namespace.labels.clone(),
+            isolation: namespace.isolation.clone(),
+            suppressions: namespace.suppressions.clone(),
+        }
     }
-    reading.finish()
 }
 
 /// Reads manifests one after another, of which it keeps what they mean.
@@ -31,11 +54,24 @@ impl Reading {
         Self { inventory: Inventory::default(), problems: Vec::new(), default_namespace: default_namespace.to_owned() }
     }
 
-    /// What all of it comes to, and what could not be read.
+    fn of(objects: &[Object], default_namespace: &str) -> Self {
+        let mut reading = Self::new(default_namespace);
+        for object in objects {
+            reading.add(object);
+        }
+        reading
+    }
+
+    /// What all of it comes to, one workload of each family, and what could not be read.
     #[must_use]
-    pub fn finish(mut self) -> (Inventory, Vec<Problem>) {
+    pub fn finish(self) -> (Inventory, Vec<Problem>) {
+        let (mut inventory, problems) = self.everything();
+        super::fold(&mut [&mut inventory]);
+        (inventory, problems)
+    }
+
+    fn everything(mut self) -> (Inventory, Vec<Problem>) {
         self.inventory.conclude();
-        super::fold(&mut self.inventory);
         (self.inventory, self.problems)
     }
 
@@ -50,6 +86,16 @@ impl Reading {
             let message = format!("{path}: this is no text; put it in quotes if it is meant so");
             return self.problem(object, path, message);
         }
+        if let Some((api_version, kind)) = inventory::meant(&object.api_version, &object.kind) {
+            let (path, message) = if kind == object.kind {
+                let message =
+                    format!("apiVersion: no API server has this kind as {:?}; write {api_version}", object.api_version);
+                ("apiVersion", message)
+            } else {
+                ("kind", format!("kind: {:?} is none; write {kind}, of apiVersion {api_version}", object.kind))
+            };
+            return self.problem(object, path, message);
+        }
         let default_namespace = self.default_namespace.clone();
         if concerns(&object.api_version, &object.kind) {
             let namespace = object.namespace(&default_namespace).unwrap_or_default();
@@ -58,13 +104,7 @@ impl Reading {
                 return self.problem(object, error.path(), &error);
             }
         }
-        let Some(name) = object.namespace(&default_namespace) else {
-            if object.kind == "Namespace" {
-                let message = format!("apiVersion: {:?} has no Namespace; write v1", object.api_version);
-                self.problem(object, "apiVersion", message);
-            }
-            return;
-        };
+        let Some(name) = object.namespace(&default_namespace) else { return };
         if name.is_empty() {
             return self.problem(object, "metadata.name", "metadata.name: a Namespace needs a name");
         }
@@ -84,8 +124,17 @@ impl Reading {
 
     fn namespace(&mut self, object: &Object, name: &str) {
         let metadata = object.value().get("metadata").unwrap_or(&Value::Null);
+        let known = self.inventory.namespaces.get(name).filter(|known| known.stated).map(Stated::by);
         if let Err(error) = super::state(&mut self.inventory, name, metadata) {
-            self.problem(object, "metadata", format!("metadata: {error}"));
+            return self.problem(object, "metadata", format!("metadata: {error}"));
+        }
+        let namespace = self.inventory.namespace_mut(name);
+        if known.is_some_and(|known| known != Stated::by(namespace)) {
+            let message = format!(
+                "metadata: a second Namespace {name:?}, with other labels or annotations: only one of them could be \
+                 stored; leave one"
+            );
+            self.problem(object, "metadata", message);
         }
     }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use apply::apply;
 pub use fold::fold;
-pub use manifests::{Reading, of};
+pub use manifests::{Reading, of, unfolded};
 pub use origins::Origins;
 
 /// Takes over a Namespace by its metadata.

@@ -224,13 +224,13 @@ fn a_namespace_whose_labels_a_policy_goes_by_must_be_there_or_it_is_said() {
 }
 
 #[test]
-fn the_pods_of_a_listing_are_their_deployment_s_with_their_addresses() {
+fn the_pods_of_a_listing_have_their_addresses() {
     let owned = pod("web-1", "podIPs: [{ip: 10.1.0.7}]").replace(
         "labels: {app: web-1}",
         "labels: {app: web}, ownerReferences: [{kind: Deployment, name: web, controller: true}]",
     );
     let ran = asked_of(&(workload("Deployment", "web", "") + &owned), "a/web", "10.1.0.7", "80");
-    failed(&ran, &["this is the address of a/Deployment/web"]);
+    failed(&ran, &["this is the address of a/Pod/web-1"]);
 }
 
 #[test]
@@ -239,6 +239,28 @@ fn a_pod_with_its_node_s_network_is_not_held_back() {
     let ran = asked("production/ds/agent", "10.0.0.1", "443", &[], &[BEFORE, STEP_5, agent]);
     assert_eq!(ran.code, 0);
     assert!(ran.stdout.contains("it uses its node's network (hostNetwork)"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_port_s_name_leads_to_no_pod_with_its_node_s_network_and_it_is_said_why() {
+    let by_name = "---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: by-name, namespace: a}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}
+";
+    let agent = workload(
+        "DaemonSet",
+        "agent",
+        "hostNetwork: true, containers: [{name: c, ports: [{name: http, containerPort: 80}]}]",
+    );
+    let ran = asked_of(&(pod("web", "") + &agent + by_name), "a/web", "a/agent", "http");
+    assert!(
+        ran.code == 1 && ran.stdout.contains("the name \"http\" stands for nothing at a pod with hostNetwork"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
 }
 
 #[test]
@@ -268,4 +290,12 @@ fn what_manifests_say_can_not_act_on_a_terminal() {
             "{said:?}"
         );
     }
+}
+
+#[test]
+fn an_ipv4_address_written_as_ipv6_is_that_of_the_pod() {
+    let manifests = pod("web", "podIP: 10.1.0.7") + &workload("Deployment", "db", "");
+    let as_written = |address: &str| asked_of(&manifests, "a/db", address, "80").stderr;
+    assert!(as_written("10.1.0.7").contains("web"), "{}", as_written("10.1.0.7"));
+    assert_eq!(as_written("::ffff:10.1.0.7"), as_written("10.1.0.7"));
 }

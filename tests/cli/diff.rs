@@ -104,3 +104,78 @@ fn bad_input_exits_with_2_and_says_what_to_give() {
         assert!(ran.stderr.contains(said), "{arguments:?}: {}", ran.stderr);
     }
 }
+
+/// `diff` of what differs, with what is there before and after.
+fn compared(before: &str, after: &str, with: &str) -> Ran {
+    let directory = tempfile::tempdir().unwrap();
+    let files = [("before.yaml", before), ("after.yaml", after), ("with.yaml", with)].map(|(name, text)| {
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    diff(&[&files[0], &files[1], "--with", &files[2]])
+}
+
+fn deployment(namespace: &str, name: &str) -> String {
+    format!(
+        "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: [{{name: c}}]}}}}}}\n"
+    )
+}
+
+fn namespace(name: &str, labels: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n")
+}
+
+fn policy(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+         metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+}
+
+#[test]
+fn a_new_workload_is_let_in_by_the_labels_that_its_namespace_had_before() {
+    let to_team_x = "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: x}}}]}]}";
+    let with = namespace("a", "") + &deployment("a", "db") + &policy("p", "a", to_team_x);
+    let isolated = policy("deny", "b", "{podSelector: {}, policyTypes: [Ingress]}");
+    let after = namespace("b", "team: x") + &deployment("b", "new") + &isolated;
+    let ran = compared(&namespace("b", ""), &after, &with);
+    assert_eq!(
+        (ran.code, ran.stdout.contains("b/Deployment/new can reach a/Deployment/db")),
+        (1, true),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    // One that is new as a whole has always been expected by whoever lets in its labels.
+    assert_eq!(compared(&namespace("c", ""), &after, &with).code, 0);
+    // And one that had the label before let its pods be let in.
+    assert_eq!(compared(&namespace("b", "team: x"), &after, &with).code, 0);
+}
+
+#[test]
+fn a_pod_that_only_the_policies_of_one_side_tell_from_its_deployment_is_not_new() {
+    let pod = "---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-x
+  namespace: a
+  labels: {app: debug}
+  ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, controller: true, uid: x}]
+spec: {containers: [{name: c}]}
+";
+    let deny = "{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{podSelector: {}}]}]}";
+    let with =
+        namespace("a", "") + &deployment("a", "web") + &deployment("a", "other") + pod + &policy("deny", "a", deny);
+    let open = "{podSelector: {matchLabels: {app: debug}}, ingress: [{from: [{podSelector: {}}]}]}";
+    let ran = compared(&namespace("zz", ""), &policy("open-debug", "a", open), &with);
+    assert_eq!(
+        (ran.code, ran.stdout.contains("can reach a/Pod/web-x on every port  (newly exposed)")),
+        (1, true),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+}

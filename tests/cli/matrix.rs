@@ -244,3 +244,28 @@ fn without_manifests_and_without_a_cluster_it_says_what_to_give() {
         assert!(said.contains("give --kubeconfig FILE, or --manifests PATH"), "{said}");
     }
 }
+
+#[test]
+fn an_owner_reference_to_another_deployment_hides_nothing() {
+    let owned =
+        "metadata: {name: db, namespace: team-1, ownerReferences: [{kind: Deployment, name: web, controller: true}]}";
+    let manifests = teams(1, SAME_NAMESPACE).replace("metadata: {name: db, namespace: team-1}", owned);
+    let said = matrix(&manifests, &["-o", "json"]).json();
+    let expected = json!([
+        { "from": workload("team-1", "Deployment", "db"), "to": workload("team-1", "Deployment", "db"), "ports": ["*"] },
+        { "from": workload("team-1", "Deployment", "db"), "to": workload("team-1", "Deployment", "web"), "ports": ["*"] },
+        { "from": workload("team-1", "Deployment", "web"), "to": workload("team-1", "Deployment", "db"), "ports": ["*"] },
+        { "from": workload("team-1", "Deployment", "web"), "to": workload("team-1", "Deployment", "web"), "ports": ["*"] },
+    ]);
+    assert_eq!(said["connections"], expected);
+}
+
+#[test]
+fn pods_whose_name_is_still_to_be_made_are_not_one_pod() {
+    let pod =
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {generateName: g-, namespace: team-1}\nspec: {containers: []}\n";
+    let manifests = pod.repeat(2) + &SAME_NAMESPACE.replace("NAMESPACE", "team-1");
+    let said = matrix(&manifests, &["-o", "json"]).json();
+    // From each to each: of either there may be several.
+    assert_eq!(said["connections"].as_array().unwrap().len(), 4);
+}

@@ -6,6 +6,7 @@
 pub mod cluster;
 mod objects;
 pub mod service;
+mod version;
 pub mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
 pub use cluster::{Cluster, Cni, Plugin, Resolver};
 pub use objects::concerns;
 pub use service::{Called, Caller, Namespaces, Port, Service, ServicePort};
+pub use version::meant;
 pub use workload::{ContainerPort, Workload};
 
 /// Namespaces and what is in them, by name.
@@ -88,15 +90,6 @@ impl Inventory {
                 set.mentioned().filter_map(|name| self.namespaces.get_key_value(name)).filter(matching).collect()
             }
             None => self.namespaces.iter().filter(matching).collect(),
-        }
-    }
-
-    /// Drops the workloads that another one made which is there itself: what a Deployment makes, and its pods.
-    pub fn drop_owned(&mut self) {
-        for namespace in self.namespaces.values_mut() {
-            let known: BTreeSet<(String, String)> =
-                namespace.workloads.iter().map(|workload| (workload.kind.clone(), workload.name.clone())).collect();
-            namespace.workloads.retain(|workload| workload.owner.as_ref().is_none_or(|owner| !known.contains(owner)));
         }
     }
 

@@ -109,7 +109,7 @@ impl Inventory {
     }
 
     /// Concludes from all that was added: to be called once everything is there, and before
-    /// [`Inventory::drop_owned`]. What is known already of the resolvers stays.
+    /// workloads are left out that another one made. What is known already of the resolvers stays.
     pub fn conclude(&mut self) {
         self.cluster.networks = IpNet::aggregate(&self.cluster.networks);
         if !self.cluster.dns.is_empty() {

@@ -43,6 +43,8 @@ pub struct Workload {
     pub mounts_token: Option<bool>,
     /// Whether it states its namespace.
     pub states_namespace: bool,
+    /// Whether it is written to make no pod at present (`replicas: 0`).
+    pub is_idle: bool,
     /// The annotations of its pods by which they ask to be scraped, without their prefix `prometheus.io/`.
     pub scrape: Labels,
     /// The lints that its annotations switch off.
@@ -54,7 +56,7 @@ pub struct Workload {
 const SCRAPE: &str = "prometheus.io/";
 
 /// The kinds of workloads with the versions that they have.
-const KINDS: [(&str, &str); 8] = [
+pub(super) const KINDS: [(&str, &str); 8] = [
     ("v1", "Pod"),
     ("v1", "ReplicationController"),
     ("apps/v1", "Deployment"),
@@ -71,7 +73,7 @@ pub fn is_workload(api_version: &str, kind: &str) -> bool {
     KINDS.contains(&(api_version, kind))
 }
 
-crate::object::from_map_only!(Object, Metadata, Spec, Container, Port, Owner, Status, Address);
+crate::object::from_map_only!(Object, Metadata, Spec, Container, Port, Owner, Status, Address, Condition);
 
 /// An object, or the template of one.
 #[derive(Debug, Default, Deserialize)]
@@ -115,6 +117,7 @@ struct Owner {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
 struct Spec {
+    replicas: Option<i64>,
     template: Option<Box<Object>>,
     job_template: Option<Box<Object>>,
     #[serde(deserialize_with = "nullable")]
@@ -155,6 +158,48 @@ struct Status {
     phase: String,
     #[serde(rename = "podIPs", deserialize_with = "nullable")]
     pod_ips: Vec<Address>,
+    #[serde(rename = "podIP", deserialize_with = "nullable")]
+    pod_ip: String,
+    #[serde(deserialize_with = "nullable")]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, remote = "Self")]
+struct Condition {
+    #[serde(rename = "type", deserialize_with = "nullable")]
+    kind: String,
+    #[serde(deserialize_with = "nullable")]
+    status: String,
+}
+
+impl Status {
+    /// Whether a Pod or Job of this status has ended. Other kinds have no such status, and what is written there means
+    /// nothing.
+    fn has_ended(&self, kind: &str) -> bool {
+        match kind {
+            "Pod" => matches!(self.phase.as_str(), "Succeeded" | "Failed"),
+            "Job" => self.conditions.iter().any(|condition| {
+                matches!(condition.kind.as_str(), "Complete" | "Failed") && condition.status == "True"
+            }),
+            _ => false,
+        }
+    }
+
+    /// The addresses of a Pod, each once.
+    fn addresses(&self, kind: &str) -> Vec<std::net::IpAddr> {
+        if kind != "Pod" {
+            return Vec::new();
+        }
+        let mut addresses: Vec<std::net::IpAddr> = Vec::new();
+        let written = self.pod_ips.iter().map(|address| &address.ip).chain([&self.pod_ip]);
+        for address in written.filter_map(|address| address.parse().ok()) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -176,7 +221,7 @@ impl Port {
     }
 }
 
-/// Reads a workload. `None` for a pod that has ended: it does not count any more.
+/// Reads a workload. `None` for a pod or Job that has ended: it does not count any more.
 ///
 /// # Errors
 /// Where it does not decode, with the path of the field.
@@ -185,7 +230,7 @@ where
     D: serde::Deserializer<'de>,
 {
     let object: Object = decode(object)?;
-    if matches!(object.status.phase.as_str(), "Succeeded" | "Failed") {
+    if object.status.has_ended(kind) {
         return Ok(None);
     }
     let annotations = object.metadata.annotations.iter();
@@ -195,11 +240,15 @@ where
     let states_namespace = !object.metadata.namespace.is_empty();
     let owner = object.metadata.owner_references.iter().find(|owner| owner.controller);
     let owner = owner.map(|owner| (owner.kind.clone(), owner.name.clone()));
-    let addresses = object.status.pod_ips.iter().filter_map(|address| address.ip.parse().ok()).collect();
-    let mut pod = object;
-    while let Some(inner) = pod.spec.job_template.take().or_else(|| pod.spec.template.take()) {
-        pod = *inner;
-    }
+    let addresses = object.status.addresses(kind);
+    let is_idle = object.spec.replicas == Some(0);
+    // A field that the kind does not have is dropped by the API server.
+    let template = |object: Object| object.spec.template.map(|template| *template).unwrap_or_default();
+    let pod = match kind {
+        "Pod" => object,
+        "CronJob" => template(object.spec.job_template.map(|template| *template).unwrap_or_default()),
+        _ => template(object),
+    };
     let annotations = pod.metadata.annotations.into_iter();
     let scrape = annotations
         .filter_map(|(key, value)| Some((key.strip_prefix(SCRAPE)?.to_owned(), value.unwrap_or_default())))
@@ -217,6 +266,7 @@ where
         service_account: pod.spec.service_account_name,
         mounts_token: pod.spec.automount_service_account_token,
         states_namespace,
+        is_idle,
         scrape,
         suppressions,
     }))

@@ -286,7 +286,7 @@ fn check_rule(cluster: &Value, told: &Side, (from, to): (End<'_>, End<'_>), dire
     assert_eq!(told.nearest.is_some(), !told.allowed && !rules.is_empty(), "{told:?}");
     if let Some(nearest) = &told.nearest {
         let rule = at(&nearest.place);
-        let is_port = |miss: &Miss| matches!(miss, Miss::Port(_));
+        let is_port = |miss: &Miss| matches!(miss, Miss::Port(_) | Miss::Number(..));
         assert_eq!(nearest.misses.iter().any(is_port), !allows_port(rule, to, point), "{told:?}");
         assert_eq!(nearest.misses.iter().any(|miss| !is_port(miss)), !peer(rule), "{told:?}");
         // Where some rule is short of nothing but the port, so is the nearest.
@@ -386,9 +386,13 @@ pub(crate) fn check_diff(before: &Value, after: &Value) {
                         (_, Err(_)) => !newly(from),
                         (Ok(source), Ok(target)) if newly(to) => source.0 != target.0,
                         (Ok(source), Ok(target)) if newly(from) => {
-                            // The source as it is now, in its namespace as it is now, knocking at what was there.
+                            // The source as it is now, knocking at what was there; its namespace with the labels that it
+                            // had, if it was there.
                             let mut then = before.clone();
-                            then["namespaces"][&source.0]["labels"] = after["namespaces"][&source.0]["labels"].clone();
+                            let namespace = &mut then["namespaces"][&source.0];
+                            if namespace["stated"] != true {
+                                namespace["labels"] = after["namespaces"][&source.0]["labels"].clone();
+                            }
                             let (Some(newcomer), Some(target)) = (&written[*source].1, &written[*target].0) else {
                                 panic!("nobody");
                             };

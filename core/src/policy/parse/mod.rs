@@ -4,7 +4,7 @@
 //! [`validate`] applies the API's defaults and its validation (`k8s.io/kubernetes/pkg/apis/networking/v1` and
 //! `.../validation`), and names the field of everything it rejects.
 
-pub(crate) mod names;
+pub mod names;
 mod validate;
 mod wire;
 

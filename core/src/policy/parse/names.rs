@@ -18,7 +18,8 @@ fn is_subdomain_part(part: &str) -> bool {
 }
 
 /// `IsDNS1123Label`: a namespace's name.
-pub(crate) fn is_dns_label(name: &str) -> bool {
+#[must_use]
+pub fn is_dns_label(name: &str) -> bool {
     name.len() <= LABEL_LIMIT && is_subdomain_part(name)
 }
 

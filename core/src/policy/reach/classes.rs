@@ -14,6 +14,7 @@ use super::outside::{self, Open};
 use super::{Member, PortSet};
 use crate::inventory::{Inventory, Workload};
 use crate::policy::ports::{Ports, Protocol};
+use crate::policy::selectors::Labels;
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 
 /// Numbers things that are equal once.
@@ -62,8 +63,12 @@ impl<'a> RulePorts<'a> {
     }
 
     fn at(&self, destination: Option<&Workload>) -> PortSet {
+        if self.names.is_empty() {
+            return self.numbers.clone();
+        }
         let named = |entry: &&Ports| PortSet::at(Some(std::slice::from_ref(*entry)), destination);
-        self.names.iter().map(named).fold(self.numbers.clone(), |sum, ports| sum.union(&ports))
+        let sets: Vec<PortSet> = self.names.iter().map(named).chain([self.numbers.clone()]).collect();
+        PortSet::together(&sets)
     }
 }
 
@@ -210,7 +215,8 @@ impl<'a> Classes<'a> {
     }
 
     fn group(&mut self, inventory: &'a Inventory, members: &[Member<'a>], sides: Vec<[Rules; 2]>) {
-        let items = self.selecting(inventory, members);
+        let labels = |name: &str| inventory.namespaces.get(name).map(|namespace| &namespace.labels);
+        let items = self.selecting(members, labels);
         let names: HashMap<&Ports, usize> = {
             let used: HashSet<&Ports> = self.ports.all.iter().flat_map(|ports| ports.names.iter().copied()).collect();
             used.into_iter().enumerate().map(|(number, name)| (name, number)).collect()
@@ -247,9 +253,14 @@ impl<'a> Classes<'a> {
         }
     }
 
-    /// The items that select each workload, which may be of another inventory; in order.
-    pub(super) fn selecting(&self, inventory: &'a Inventory, members: &[Member<'a>]) -> Vec<Vec<usize>> {
-        let mut index = Index::new(inventory, members);
+    /// The items that select each workload, which may be of another inventory; in order. `labels` are those of their
+    /// namespaces.
+    pub(super) fn selecting(
+        &self,
+        members: &[Member<'a>],
+        labels: impl Fn(&'a str) -> Option<&'a Labels>,
+    ) -> Vec<Vec<usize>> {
+        let mut index = Index::new(members, labels);
         let mut selecting = vec![Vec::new(); members.len()];
         for (number, item) in self.items.all.iter().enumerate() {
             for at in index.matching(item) {
@@ -264,8 +275,11 @@ impl<'a> Classes<'a> {
     /// What the rules of a side let through to or from pods that the items select, at a destination.
     fn open_to(&self, rules: &Rules, items: &[usize], destination: &Workload) -> PortSet {
         let meant = rules.items.iter().filter(|(item, _)| items.binary_search(item).is_ok()).map(|(_, ports)| ports);
-        let ports = rules.wide.iter().chain(meant).filter_map(|&number| self.ports.all.get(number));
-        ports.fold(PortSet::none(), |sum, ports| sum.union(&ports.at(Some(destination))))
+        let mut numbers: Vec<usize> = rules.wide.iter().copied().chain(meant.copied()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let ports = numbers.into_iter().filter_map(|number| self.ports.all.get(number));
+        PortSet::together(&ports.map(|ports| ports.at(Some(destination))).collect::<Vec<_>>())
     }
 
     /// The ports on which a class lets in pods that the items select.

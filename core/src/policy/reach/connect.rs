@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Endpoint, Member, Port, PortSet};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Workload};
 use crate::policy::ports::{Ports, Protocol};
 use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
@@ -84,6 +84,8 @@ pub enum Miss {
     Outside(IpNet),
     /// One of these ports.
     Port(Vec<Ports>),
+    /// The port's number: its name stands for nothing at a pod with its node's network.
+    Number(String, u16),
 }
 
 impl fmt::Display for Miss {
@@ -103,6 +105,9 @@ impl fmt::Display for Miss {
             Self::Outside(except) => write!(f, "an address outside of {except}, which is excepted"),
             Self::Port(ports) => {
                 write!(f, "port {}", ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "))
+            }
+            Self::Number(name, number) => {
+                write!(f, "the number {number}: the name {name:?} stands for nothing at a pod with hostNetwork")
             }
         }
     }
@@ -258,9 +263,22 @@ fn rule_misses(
         Endpoint::Address(_) => None,
     };
     if !PortSet::at(rule.ports.as_deref(), destination).contains(port.0, port.1) {
-        misses.push(Miss::Port(rule.ports.clone().unwrap_or_default()));
+        let ports = rule.ports.as_deref().unwrap_or_default();
+        misses.push(name_at_host(ports, destination, port).unwrap_or_else(|| Miss::Port(ports.to_vec())));
     }
     misses
+}
+
+/// The name by which a rule would allow a port if the destination had a network of its own.
+fn name_at_host(ports: &[Ports], destination: Option<&Workload>, (protocol, number): (Protocol, u16)) -> Option<Miss> {
+    let of_host = &destination.filter(|workload| workload.host_network)?.ports;
+    ports.iter().find_map(|entry| match entry {
+        Ports::Named(named, name) if *named == protocol => of_host
+            .iter()
+            .any(|port| port.protocol == protocol && port.number == number && port.name == *name)
+            .then(|| Miss::Number(name.clone(), number)),
+        _ => None,
+    })
 }
 
 /// The policies of a direction that select a workload's pods, in the order of their names.
@@ -337,9 +355,8 @@ pub(crate) fn let_through(
         rule.peers.is_none() || peers.any(|peer| peer_misses(peer, own.namespace, &other).is_empty())
     };
     let rules = policies.iter().flat_map(|policy| policy.spec.rules(direction).into_iter().flatten());
-    rules
-        .filter(is_meant)
-        .fold(PortSet::none(), |sum, rule| sum.union(&PortSet::at(rule.ports.as_deref(), Some(destination))))
+    let ports = rules.filter(is_meant).map(|rule| PortSet::at(rule.ports.as_deref(), Some(destination)));
+    PortSet::together(&ports.collect::<Vec<_>>())
 }
 
 /// Whether traffic from one end reaches a port of the other.
@@ -356,7 +373,7 @@ pub fn connect(
     let mut egress = side(inventory, Direction::Egress, from, to, (protocol, number));
     let mut ingress = side(inventory, Direction::Ingress, from, to, (protocol, number));
     let same_pod = matches!((from, to), (Endpoint::Workload(from), Endpoint::Workload(to))
-        if from.is_pod() && from.key() == to.key());
+        if from.is_same_pod(to));
     if same_pod {
         for side in [&mut egress, &mut ingress] {
             side.allowed = true;

@@ -63,7 +63,8 @@ pub struct Change<'a> {
     ///
     /// - both parties were there before, as every address is; or
     /// - the destination is a new workload, and the source is not of its own namespace; or
-    /// - the source is a new workload, and what the destination let in before did not include it.
+    /// - the source is a new workload, and what the destination let in before did not include it, by the labels that its
+    ///   namespace had then if it was there.
     ///
     /// So what a new workload reaches outside of the cluster is none, nor what is reached of it from its own namespace, nor
     /// that it resolves names where every pod may.
@@ -123,7 +124,12 @@ impl<'m, 'a> Diff<'m, 'a> {
         let new: Vec<Member<'a>> =
             meant.iter().filter(|(_, before, _)| before.is_none()).map(|(member, ..)| *member).collect();
         let touched: HashSet<&str> = new.iter().map(|member| member.namespace).collect();
-        let mut selecting = before.classes.selecting(after.inventory, &new).into_iter();
+        // What a namespace that was there is labelled with afterwards is part of the change.
+        let labels = |name: &str| {
+            let was = before.inventory.namespaces.get(name).filter(|namespace| namespace.stated);
+            was.or_else(|| after.inventory.namespaces.get(name)).map(|namespace| &namespace.labels)
+        };
+        let mut selecting = before.classes.selecting(&new, labels).into_iter();
         let mut known: HashMap<Meaning<'a>, usize> = HashMap::new();
         for (at, (member, before, after)) in meant.into_iter().enumerate() {
             let namespace = touched.get(member.namespace).copied();
@@ -225,13 +231,9 @@ impl<'m, 'a> Diff<'m, 'a> {
             parts.extend(open.into_iter().map(|(family, range, ports)| (family, range, (is_after, ports))));
         }
         outside::grouped(outside::runs(&parts, |open| {
-            let mut sides = [PortSet::none(), PortSet::none()];
-            for (is_after, ports) in open {
-                let [before, after] = &mut sides;
-                let side = if *is_after { after } else { before };
-                *side = side.union(ports);
-            }
-            let [before, after] = sides;
+            let (after, before): (Vec<_>, Vec<_>) = open.partition(|(is_after, _)| *is_after);
+            let [before, after] =
+                [before, after].map(|side| PortSet::together(side.into_iter().map(|(_, ports)| ports)));
             let changed = difference(&before, &after, appears);
             (!changed.is_empty()).then_some(changed)
         }))

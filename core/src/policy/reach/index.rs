@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::Member;
-use crate::inventory::Inventory;
 use crate::policy::selectors::{KeySet, Labels, Selector};
 
 /// Pods as a rule's peer selects them.
@@ -54,7 +53,7 @@ struct Place<'a> {
     members: Range<usize>,
 }
 
-/// Workloads of an inventory, by what selectors ask for.
+/// Workloads, by what selectors ask for.
 pub(super) struct Index<'m, 'a> {
     members: &'m [Member<'a>],
     places: Vec<Place<'a>>,
@@ -65,8 +64,8 @@ pub(super) struct Index<'m, 'a> {
 }
 
 impl<'m, 'a> Index<'m, 'a> {
-    /// `members` are of the inventory, and in order.
-    pub(super) fn new(inventory: &'a Inventory, members: &'m [Member<'a>]) -> Self {
+    /// `members` are in order, `labels` those of their namespaces.
+    pub(super) fn new(members: &'m [Member<'a>], labels: impl Fn(&'a str) -> Option<&'a Labels>) -> Self {
         let mut index = Self {
             members,
             places: Vec::new(),
@@ -80,10 +79,10 @@ impl<'m, 'a> Index<'m, 'a> {
             let range = start..start + of.len();
             start = range.end;
             let Some(first) = of.first() else { continue };
-            let Some(namespace) = inventory.namespaces.get(first.namespace) else { continue };
-            index.namespaces.add(index.places.len(), &namespace.labels);
+            let Some(labels) = labels(first.namespace) else { continue };
+            index.namespaces.add(index.places.len(), labels);
             index.by_name.insert(first.namespace, index.places.len());
-            index.places.push(Place { labels: &namespace.labels, members: range });
+            index.places.push(Place { labels, members: range });
         }
         for (at, member) in members.iter().enumerate().filter(|(_, member)| !member.workload.host_network) {
             index.pods.add(at, &member.workload.labels);

@@ -57,10 +57,16 @@ impl<'a> Member<'a> {
         (self.namespace, &self.workload.name, &self.workload.kind)
     }
 
-    /// Whether it is one pod, and not something that may make several.
+    /// Whether it is one pod, and not something that may make several, as a Pod does whose name is still to be made
+    /// (`generateName`).
     #[must_use]
     pub fn is_pod(&self) -> bool {
-        self.workload.kind == "Pod"
+        self.workload.kind == "Pod" && !self.workload.name.is_empty()
+    }
+
+    /// Whether both are one pod, which always reaches itself.
+    fn is_same_pod(&self, other: &Self) -> bool {
+        self.is_pod() && self.key() == other.key()
     }
 }
 
@@ -91,7 +97,7 @@ pub enum Party<'a> {
 impl Party<'_> {
     /// Whether both are one pod, which always reaches itself.
     fn is_same_pod(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Workload(one), Self::Workload(other)) if one.is_pod() && one.key() == other.key())
+        matches!((self, other), (Self::Workload(one), Self::Workload(other)) if one.is_same_pod(other))
     }
 }
 

@@ -101,7 +101,7 @@ pub(super) fn grouped(runs: Vec<(Family, Range, PortSet)>) -> Vec<(Vec<IpNet>, P
 /// What is open together, as blocks: where parts overlap, what either opens.
 pub(super) fn union(parts: &[Open]) -> Vec<(Vec<IpNet>, PortSet)> {
     grouped(runs(parts, |open| {
-        let union = open.fold(PortSet::none(), |sum, ports| sum.union(ports));
+        let union = PortSet::together(open);
         (!union.is_empty()).then_some(union)
     }))
 }

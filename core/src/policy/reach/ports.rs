@@ -92,6 +92,19 @@ impl PortSet {
         Self::of(self.0.iter().chain(other.0.iter()).copied().collect())
     }
 
+    /// What is in any of several.
+    #[must_use]
+    pub fn together<'s>(sets: impl IntoIterator<Item = &'s Self>) -> Self {
+        let mut sets: Vec<&Self> = sets.into_iter().filter(|set| !set.is_empty()).collect();
+        // Most are the very same.
+        sets.dedup();
+        match sets.as_slice() {
+            [] => Self::none(),
+            [one] => (*one).clone(),
+            several => Self::of(several.iter().flat_map(|set| set.0.iter()).copied().collect()),
+        }
+    }
+
     /// What is in both.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
