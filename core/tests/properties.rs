@@ -19,7 +19,7 @@ use support::clusters::{change, cluster};
 use support::generate::{policies, policy};
 use support::lints::check_lints;
 use support::naive;
-use support::reach::{check_diff, check_reach};
+use support::reach::{check_coverage_and_holes, check_diff, check_reach};
 
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
@@ -69,6 +69,14 @@ proptest! {
             after.remove(gone);
         }
         check_lost(&before, &after);
+    }
+
+    #[test]
+    fn coverage_and_holes_are_what_the_matrix_of_all_pods_says(mut written in policies()) {
+        for policy in &mut written {
+            policy["metadata"] = json!({ "name": policy["metadata"]["name"] });
+        }
+        check_coverage_and_holes(&written);
     }
 
     #[test]

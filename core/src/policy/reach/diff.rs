@@ -168,7 +168,9 @@ impl<'m, 'a> Diff<'m, 'a> {
         both(true).chain(both(false))
     }
 
-    /// The same, with parties for which the same changes put together: few even where everything changes.
+    /// The same, with parties for which the same changes put together: few where most workloads mean the same before and
+    /// afterwards. From no policies at all to ones that give each of `n` workloads a meaning of its own, every pair changes in
+    /// its own right, and there are `n` squared.
     pub fn groups(&self) -> impl Iterator<Item = ChangedGroup<'_, 'a>> {
         let both = move |appears| {
             let between = self.kinds.iter().flat_map(move |from| {
