@@ -80,13 +80,17 @@ pub fn fixes(
         });
         let mut beside = String::new();
         let mut added: BTreeSet<String> = BTreeSet::new();
+        let stated = stated_namespaces(&text);
         for (placed, objects) in work.additions {
             if let Some(new) = beside_name.as_deref().filter(|_| is_there) {
                 fixes.leave_out(placed, &format!("{new} is there already, and is left as it is"));
                 continue;
             }
             let target = if beside_name.is_some() { &mut beside } else { &mut mended };
-            match with_objects(target, objects, &mut added, default_namespace, &known) {
+            // What states no namespace goes wherever it is applied to, and what is added to it goes there too.
+            let objects: Vec<Value> =
+                objects.iter().map(|object| unstated(object, default_namespace, &stated)).collect();
+            match with_objects(target, &objects, &mut added, default_namespace, &known) {
                 Ok(with) => {
                     *target = with;
                     fixes.mended += 1;
@@ -239,6 +243,28 @@ fn identity(object: &manifests::Object, default_namespace: &str) -> Option<Objec
 
 fn objects(document: &str, default_namespace: &str) -> Vec<Object> {
     manifests::read("", document).objects.iter().filter_map(|object| identity(object, default_namespace)).collect()
+}
+
+/// The namespaces that the objects of a text are or state.
+fn stated_namespaces(text: &str) -> BTreeSet<String> {
+    let objects = manifests::read("", text).objects;
+    let stated = objects.iter().filter_map(|object| match object.kind.as_str() {
+        "Namespace" => Some(object.name()),
+        _ => object.stated_namespace(),
+    });
+    stated.map(str::to_owned).collect()
+}
+
+/// An object without its namespace, where that is the default one and was not stated.
+fn unstated(object: &Value, default_namespace: &str, stated: &BTreeSet<String>) -> Value {
+    let mut object = object.clone();
+    if !stated.contains(default_namespace)
+        && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+        && metadata.get("namespace").and_then(Value::as_str) == Some(default_namespace)
+    {
+        metadata.remove("namespace");
+    }
+    object
 }
 
 fn values(document: &str) -> Option<Vec<Value>> {

@@ -119,7 +119,8 @@ struct Walk<'a> {
     objects: usize,
     on: &'a mut dyn FnMut(Object),
     kustomizations: Kustomizations,
-    /// The files that were read, by their canonical paths: one may be given by name and by its directory.
+    /// The files that were read, by their canonical paths: one may be given by name and by its directory. And standard
+    /// input.
     files: HashSet<PathBuf>,
     /// How many were met again.
     again: usize,
@@ -139,6 +140,11 @@ impl Walk<'_> {
         let skipped = self.reading.skipped.len();
         let file = path.display().to_string();
         if path.as_os_str() == "-" {
+            if !self.files.insert(path.to_owned()) {
+                // It ends but once.
+                self.again += 1;
+                return;
+            }
             match bytes_from(std::io::stdin().lock(), 0) {
                 Ok(bytes) => self.add(&file, bytes, true, true),
                 Err(message) => self.problem(&file, message),

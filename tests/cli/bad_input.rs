@@ -543,3 +543,10 @@ fn a_file_that_is_given_by_name_and_by_its_directory_is_read_once() {
         assert_eq!(ran.code, 0, "{}", ran.stderr);
     }
 }
+
+#[test]
+fn standard_input_that_is_given_twice_is_read_once() {
+    let rendered = ringfence(&["render", "--namespace", "team-a"]).stdout;
+    let ran = ringfence_in(Path::new("."), &["check", "-", "-"], &rendered);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}

@@ -240,6 +240,24 @@ fn nothing_is_added_that_is_there_already_or_twice() {
 }
 
 #[test]
+fn what_is_added_states_a_namespace_only_where_what_is_there_states_one() {
+    let deny = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: deny\nspec:\n  podSelector: {}\n  \
+                policyTypes: [Ingress]\n";
+    for (manifests, states) in [
+        (deny.to_owned(), false),
+        (deny.replace("name: deny", "name: deny\n  namespace: default"), true),
+        (format!("{deny}---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n"), true),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "a.yaml", &manifests);
+        let ran = ringfence_in(directory.path(), &["check", "--fix", "a.yaml"], "");
+        assert!(ran.stdout.contains("\n+  name: default-deny-egress\n"), "{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.stdout.contains("\n+  namespace: default\n"), states, "{}", ran.stdout);
+        git_apply(directory.path(), &ran.stdout);
+    }
+}
+
+#[test]
 fn standard_input_is_no_file_to_patch() {
     let ran = check("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n", &["--fix"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
