@@ -19,7 +19,8 @@ use support::clusters::{change, cluster};
 use support::generate::{policies, policy};
 use support::lints::check_lints;
 use support::naive;
-use support::reach::{check_coverage_and_holes, check_diff, check_reach};
+use support::reach::{check_diff, check_reach};
+use support::seen::check_coverage_and_holes;
 
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }

@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::run::{Ran, check, ringfence, ringfence_in};
 
 /// A namespace with nothing in it, so that the report names it if it was read.
-fn namespace(name: &str) -> String {
+pub(crate) fn namespace(name: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
 }
 
-fn names(ran: &Ran) -> Vec<String> {
+pub(crate) fn names(ran: &Ran) -> Vec<String> {
     ran.json()["namespaces"]
         .as_array()
         .unwrap()
@@ -23,7 +23,7 @@ fn names(ran: &Ran) -> Vec<String> {
 }
 
 /// `check` of files in a directory of their own, which is what it is run on.
-fn check_files(files: &[(&str, &[u8])]) -> Ran {
+pub(crate) fn check_files(files: &[(&str, &[u8])]) -> Ran {
     let directory = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         write(directory.path(), name, bytes);
@@ -31,14 +31,14 @@ fn check_files(files: &[(&str, &[u8])]) -> Ran {
     ringfence_in(directory.path(), &["check", ".", "-o", "json"], "")
 }
 
-fn write(directory: &Path, name: &str, bytes: &[u8]) {
+pub(crate) fn write(directory: &Path, name: &str, bytes: &[u8]) {
     let path = directory.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
 }
 
 #[track_caller]
-fn fails_with(ran: &Ran, says: &str) {
+pub(crate) fn fails_with(ran: &Ran, says: &str) {
     assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
     assert!(ran.stderr.contains(says), "{says:?} is not in {}", ran.stderr);
 }
@@ -253,192 +253,6 @@ fn a_key_twice_two_objects_without_a_marker_and_tabs_are_errors_with_their_lines
     );
 }
 
-#[cfg(unix)]
-#[test]
-fn what_is_no_file_is_never_waited_for() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    write(directory.path(), "good.yaml", namespace("a").as_bytes());
-    let _socket = std::os::unix::net::UnixListener::bind(path("socket.yaml")).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(path("fifo.yaml")).status().unwrap();
-    assert!(made.success());
-    std::os::unix::fs::symlink("loop.yaml", path("loop.yaml")).unwrap();
-    std::os::unix::fs::symlink("/dev/zero", path("device.yaml")).unwrap();
-    let ran = ringfence_in(directory.path(), &["check", ".", "-o", "json"], "");
-    for name in ["socket", "fifo", "device"] {
-        fails_with(&ran, &format!("{name}.yaml: neither a file nor a directory"));
-    }
-    fails_with(&ran, "loop.yaml: failed to read");
-    assert_eq!(names(&ran), ["a"]);
-    for named in ["socket.yaml", "fifo.yaml", "device.yaml", "loop.yaml"] {
-        fails_with(&ringfence_in(directory.path(), &["check", named], ""), named);
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn the_output_of_a_command_is_read_where_a_shell_gives_it_as_a_file() {
-    let ran = ringfence_in(Path::new("."), &["check", "/dev/stdin", "-o", "json"], &namespace("a"));
-    assert_eq!((ran.code, names(&ran)), (1, vec!["a".to_owned()]), "{}", ran.stderr);
-    let findings = ran.json()["findings"].clone();
-    assert_eq!(findings[0]["line"], 1, "{findings}");
-}
-
-#[cfg(unix)]
-#[test]
-fn a_directory_that_can_not_be_read_is_an_error_and_the_others_are_read() {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = tempfile::tempdir().unwrap();
-    write(directory.path(), "good.yaml", namespace("a").as_bytes());
-    write(directory.path(), "closed/hidden.yaml", namespace("b").as_bytes());
-    let closed = directory.path().join("closed");
-    let mode = |mode| std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(mode)).unwrap();
-    mode(0o000);
-    let ran = ringfence_in(directory.path(), &["check", ".", "-o", "json"], "");
-    // To root nothing is closed.
-    if std::fs::read_dir(&closed).is_ok() {
-        assert_eq!(names(&ran), ["a", "b"]);
-    } else {
-        fails_with(&ran, "closed: failed to read the directory");
-        assert_eq!(names(&ran), ["a"]);
-    }
-    mode(0o755);
-}
-
-#[test]
-fn below_a_directory_what_is_no_kubernetes_object_is_skipped_and_counted() {
-    let ran = check_files(&[
-        ("deploy/a.yaml", namespace("a").as_bytes()),
-        (".github/workflows/ci.yaml", b"on: push\njobs: {test: {runs-on: x}}\n"),
-        ("docker-compose.yml", b"services:\n  web: {image: x}\n"),
-        ("mkdocs.yml", b"a: !!python/name:x.y\nb: [\n"),
-        ("package.json", b"{\"name\": \"x\", \"private\": true}"),
-        ("tsconfig.json", b"{\n  // a comment\n  \"a\": 1,\n}"),
-        ("kinds.yaml", b"of: [kind, apiVersion]\nall: {kind: x}\n"),
-        ("list.json", b"[1, \"\\u0061\"]"),
-        ("empty.yaml", b""),
-        ("README.md", b"kind: x"),
-    ]);
-    assert_eq!((ran.code, names(&ran)), (1, vec!["a".to_owned()]), "{}", ran.stderr);
-    assert!(ran.stderr.contains("skipped") && ran.stderr.contains("ci.yaml"), "{}", ran.stderr);
-}
-
-#[test]
-fn below_a_directory_what_looks_like_a_broken_manifest_is_an_error() {
-    for broken in [
-        "apiVersion: v1\n",
-        "kind: NetworkPolicy\nmetadata: [\n",
-        "\"apiVersion\": v1\nkind: x\na: [\n",
-        "{\"a\": 1, \"kind\": \"Pod\"}",
-        "{\"kind\" : \"Pod\"",
-        "{\"\\u0061piVersion\": \"v1\"}",
-        "a: 1\n---\nkind: Pod\n",
-    ] {
-        let ran = check_files(&[("a.yaml", namespace("a").as_bytes()), ("b.yaml", broken.as_bytes())]);
-        fails_with(&ran, "b.yaml:");
-        assert_eq!(names(&ran), ["a"]);
-    }
-}
-
-#[test]
-fn nothing_passes_because_nothing_was_read() {
-    fails_with(&check_files(&[("values.yaml", b"a: 1\n")]), ".: there is no object in it (1 skipped");
-    fails_with(&check_files(&[("README.md", b"")]), ".: there is no object in it");
-    let directory = tempfile::tempdir().unwrap();
-    write(directory.path(), "values.yaml", b"a: 1\n");
-    fails_with(
-        &ringfence_in(directory.path(), &["check", "values.yaml"], ""),
-        "values.yaml:1:1: this is no Kubernetes object",
-    );
-}
-
-const TEMPLATE: &[u8] =
-    b"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {{ .Values.name }}\n{{- if .Values.x }}\n{{- end }}\n";
-
-#[test]
-fn a_helm_chart_is_told_how_to_be_rendered_and_the_plain_manifests_beside_it_are_judged() {
-    let directory = tempfile::tempdir().unwrap();
-    let (a, b) = (namespace("a"), namespace("b"));
-    let files: [(&str, &[u8]); 6] = [
-        ("plain/a.yaml", a.as_bytes()),
-        ("charts/my app/Chart.yaml", b"apiVersion: v2\nname: app\nversion: 1.0.0\n"),
-        ("charts/my app/Chart.lock", b"digest: x\n"),
-        ("charts/my app/values.yaml", b"kind: Deployment\n"),
-        ("charts/my app/templates/ns.yaml", TEMPLATE),
-        ("charts/my app/crds/b.yaml", b.as_bytes()),
-    ];
-    for (name, bytes) in files {
-        write(directory.path(), name, bytes);
-    }
-    let run = |path: &str| ringfence_in(directory.path(), &["check", path, "-o", "json"], "");
-    let ran = run(".");
-    fails_with(&ran, "helm template './charts/my app' | ringfence check -");
-    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
-    assert_eq!(names(&ran), ["a"]);
-    for path in ["", "/Chart.yaml", "/templates", "/templates/ns.yaml"] {
-        fails_with(&run(&format!("charts/my app{path}")), "helm template 'charts/my app' | ringfence check -");
-    }
-    let inside = directory.path().join("charts/my app/templates");
-    fails_with(&ringfence_in(&inside, &["check", "."], ""), "helm template");
-}
-
-#[test]
-fn a_template_outside_of_a_chart_is_said_to_be_one_once() {
-    let twice = [TEMPLATE, b"---\n", TEMPLATE].concat();
-    let ran = check_files(&[("a.yaml", namespace("a").as_bytes()), ("b.yaml", &twice)]);
-    fails_with(&ran, "b.yaml:4:");
-    fails_with(&ran, "this looks like a template");
-    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
-    // Text with braces in quotes is a manifest as any other.
-    let quoted = namespace("a").replace("{name: a}", "{name: a, annotations: {x: \"{{name}}\"}}");
-    assert_eq!(check(&quoted, &[]).code, 1);
-}
-
-#[test]
-fn kustomizations_are_told_how_to_be_built_and_what_others_are_built_from_is_not() {
-    let patch = b"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n";
-    let directory = tempfile::tempdir().unwrap();
-    let (a, b) = (namespace("a"), namespace("b"));
-    let files: [(&str, &[u8]); 8] = [
-        ("plain/a.yaml", a.as_bytes()),
-        ("app/base/kustomization.yaml", b"resources: [b.yaml]\n"),
-        ("app/base/b.yaml", b.as_bytes()),
-        ("app/overlays/dev/kustomization.yml", b"resources:\n- ../../base\npatches: [{path: patches/web.yaml}]\n"),
-        ("app/overlays/dev/patches/web.yaml", patch),
-        ("app/overlays/prod/Kustomization", b"bases:\n- ../../base/\n"),
-        ("app/overlays/prod/web.yaml", patch),
-        ("app/overlays/prod/patch.json", b"[{\"op\": \"remove\", \"path\": \"/kind\"}]"),
-    ];
-    for (name, bytes) in files {
-        write(directory.path(), name, bytes);
-    }
-    let run = |path: &str| ringfence_in(directory.path(), &["check", path, "-o", "json"], "");
-    let ran = run(".");
-    fails_with(&ran, "kustomize build ./app/overlays/dev | ringfence check -");
-    fails_with(&ran, "kustomize build ./app/overlays/prod | ringfence check -");
-    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
-    assert_eq!(names(&ran), ["a"]);
-    fails_with(&run("app/base/kustomization.yaml"), "kustomize build app/base | ringfence check -");
-    fails_with(&run("app/base"), "kustomize build app/base | ringfence check -");
-    assert_eq!(names(&run("app/base/b.yaml")), ["b"], "a file that is named is judged as it is");
-}
-
-#[test]
-fn tools_own_files_make_no_namespace_appear() {
-    for (version, kind) in [
-        ("kind.x-k8s.io/v1alpha4", "Cluster"),
-        ("skaffold/v4beta11", "Config"),
-        ("kubeadm.k8s.io/v1beta4", "ClusterConfiguration"),
-        ("kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"),
-        ("audit.k8s.io/v1", "Policy"),
-        ("v1", "Config"),
-    ] {
-        let own = format!("apiVersion: {version}\nkind: {kind}\n");
-        let ran = check(&format!("{own}---\n{}", namespace("a")), &["-o", "json"]);
-        assert_eq!(names(&ran), ["a"], "{version}");
-    }
-}
-
 /// The memory that a run took at most, in MiB.
 #[cfg(target_os = "linux")]
 fn peak(manifests: &[u8]) -> (i32, u64) {
@@ -512,41 +326,4 @@ fn the_items_of_a_typed_list_are_what_the_list_says() {
     let other = "apiVersion: example.com/v1\nkind: AllowList\nmetadata: {name: a}\nitems: [10.0.0.0/8]\n";
     let ran = check(&format!("{other}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: a}}\n"), &[]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-}
-
-#[test]
-fn what_a_file_is_called_acts_on_no_terminal_and_on_no_runner() {
-    let directory = tempfile::tempdir().unwrap();
-    let bad = "a\n::error file=x,line=1::pwned\u{1b}[31m.yaml";
-    std::fs::write(directory.path().join(bad), "apiVersion: v1\nkind: Pod\nspec: [\n").unwrap();
-    std::fs::write(directory.path().join("s\u{1b}]0;title\u{7}\n::warning::skipped.yaml"), "foo: 1\n").unwrap();
-    for arguments in [
-        vec!["check", "."],
-        vec!["check", bad],
-        vec!["check", ".", "--baseline", bad],
-        vec!["check", ".", "--config", bad],
-    ] {
-        let ran = ringfence_in(directory.path(), &arguments, "");
-        assert_eq!(ran.code, 2);
-        assert!(!ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\u{7}'), "{:?}", ran.stderr);
-        assert!(!ran.stderr.lines().any(|line| line.trim_start().starts_with("::")), "{:?}", ran.stderr);
-    }
-}
-
-#[test]
-fn a_file_that_is_given_by_name_and_by_its_directory_is_read_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let rendered = ringfence(&["render", "--namespace", "team-a"]).stdout;
-    std::fs::write(directory.path().join("a.yaml"), rendered).unwrap();
-    for paths in [["a.yaml", "./a.yaml"], [".", "a.yaml"], ["a.yaml", "."]] {
-        let ran = ringfence_in(directory.path(), &["check", paths[0], paths[1]], "");
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
-    }
-}
-
-#[test]
-fn standard_input_that_is_given_twice_is_read_once() {
-    let rendered = ringfence(&["render", "--namespace", "team-a"]).stdout;
-    let ran = ringfence_in(Path::new("."), &["check", "-", "-"], &rendered);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
 }

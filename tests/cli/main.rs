@@ -29,5 +29,6 @@ mod readme;
 mod run;
 mod sample;
 mod sarif;
+mod sources;
 mod text;
 mod xsd;

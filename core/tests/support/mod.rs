@@ -6,3 +6,4 @@ pub(crate) mod generate;
 pub(crate) mod lints;
 pub(crate) mod naive;
 pub(crate) mod reach;
+pub(crate) mod seen;
