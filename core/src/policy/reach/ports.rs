@@ -116,35 +116,53 @@ impl PortSet {
             return other.clone();
         }
         let mut both = Vec::new();
-        for (p, from, to) in self.0.iter() {
-            for (q, other_from, other_to) in other.0.iter() {
-                if p == q {
-                    both.push((*p, *from.max(other_from), *to.min(other_to)));
-                }
+        let (mut mine, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
+        while let (Some(&&(p, from, to)), Some(&&(q, other_from, other_to))) = (mine.peek(), theirs.peek()) {
+            if p == q && from.max(other_from) <= to.min(other_to) {
+                both.push((p, from.max(other_from), to.min(other_to)));
             }
+            // What ends first meets nothing that comes after.
+            if (p, to) <= (q, other_to) {
+                mine.next()
+            } else {
+                theirs.next()
+            };
         }
-        Self::of(both)
+        Self(both.into())
     }
 
     /// What is here and not in the other.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         let mut left = Vec::new();
+        let mut theirs = other.0.iter().peekable();
         for &(protocol, from, to) in self.0.iter() {
             let mut next = u32::from(from);
-            for &(_, taken_from, taken_to) in other.0.iter().filter(|(p, ..)| *p == protocol) {
-                if u32::from(taken_from) > next
-                    && let Ok(start) = u16::try_from(next)
-                {
-                    left.push((protocol, start, to.min(taken_from - 1)));
+            while let Some(&&(p, taken_from, taken_to)) = theirs.peek() {
+                if p > protocol || (p == protocol && taken_from > to) {
+                    break;
                 }
-                next = next.max(u32::from(taken_to) + 1);
+                if p == protocol && taken_to >= from {
+                    if u32::from(taken_from) > next
+                        && let Ok(start) = u16::try_from(next)
+                    {
+                        left.push((protocol, start, taken_from - 1));
+                    }
+                    next = next.max(u32::from(taken_to) + 1);
+                    if taken_to > to {
+                        // It may take something of what follows, too.
+                        break;
+                    }
+                }
+                theirs.next();
             }
-            if let Ok(start) = u16::try_from(next) {
+            if next <= u32::from(to)
+                && let Ok(start) = u16::try_from(next)
+            {
                 left.push((protocol, start, to));
             }
         }
-        Self::of(left)
+        Self(left.into())
     }
 
     /// The merged ranges, in order.
@@ -162,5 +180,38 @@ impl PortSet {
 impl fmt::Display for PortSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.list().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Of few ports, so that they meet; each as often as not.
+    fn sets() -> impl Strategy<Value = PortSet> {
+        let range = (prop::sample::select(&Protocol::ALL[..]), 1..40u16, 0..6u16);
+        prop::collection::vec(range, 0..12)
+            .prop_map(|ranges| PortSet::of(ranges.into_iter().map(|(p, from, more)| (p, from, from + more)).collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_in_both_in_either_and_in_one_alone_is_what_trying_every_port_says(a in sets(), b in sets()) {
+            let (both, either, alone) = (a.intersection(&b), a.union(&b), a.minus(&b));
+            for protocol in Protocol::ALL {
+                for port in 1..50 {
+                    let (in_a, in_b) = (a.contains(protocol, port), b.contains(protocol, port));
+                    prop_assert_eq!(both.contains(protocol, port), in_a && in_b);
+                    prop_assert_eq!(either.contains(protocol, port), in_a || in_b);
+                    prop_assert_eq!(alone.contains(protocol, port), in_a && !in_b);
+                }
+            }
+            // However it is come by, a set is written in one way.
+            for set in [both, either, alone] {
+                prop_assert_eq!(PortSet::of(set.0.to_vec()), set);
+            }
+        }
     }
 }
