@@ -47,7 +47,8 @@ fn pod() -> Value {
 fn every_kind_of_workload_is_seen_through_its_pod_template(#[case] kind: &str, #[case] mut object: Value) {
     object["metadata"]["name"] = json!("web");
     object["metadata"]["namespace"] = json!("shop");
-    let workload = read(kind, &object);
+    let mut workload = read(kind, &object);
+    workload.labels.retain(|key, _| !key.ends_with("job-name"));
     assert_eq!(
         workload,
         Workload {
@@ -99,7 +100,7 @@ fn ports_that_no_policy_can_name_are_left_out() {
 #[case("Running", true)]
 #[case("Pending", true)]
 fn pods_that_have_ended_do_not_count(#[case] phase: &str, #[case] counts: bool) {
-    let object = json!({ "metadata": { "name": "p" }, "status": { "phase": phase } });
+    let object = json!({ "metadata": { "name": "p", "resourceVersion": "7" }, "status": { "phase": phase } });
     assert_eq!(workload::read("Pod", &object).unwrap().is_some(), counts);
 }
 
@@ -163,8 +164,23 @@ fn annotations_of_a_workload_switch_lints_off() {
 #[case::a_kind_without_a_phase("Deployment", json!({ "phase": "Failed" }), true)]
 #[case::a_kind_without_that_end("Deployment", json!({ "conditions": [{ "type": "Complete", "status": "True" }] }), true)]
 fn what_has_ended_does_not_count(#[case] kind: &str, #[case] status: Value, #[case] counts: bool) {
-    let read = workload::read(kind, json!({ "metadata": { "name": "it" }, "status": status })).unwrap();
+    let metadata = json!({ "name": "it", "resourceVersion": "7" });
+    let read = workload::read(kind, json!({ "metadata": metadata, "status": status.clone() })).unwrap();
     assert_eq!(read.is_some(), counts);
+    // Nobody but the API server knows, and it creates nothing that has a resourceVersion.
+    let written_by_hand = workload::read(kind, json!({ "metadata": { "name": "it" }, "status": status })).unwrap();
+    assert!(written_by_hand.is_some());
+}
+
+#[test]
+fn the_pods_of_a_job_have_its_name_as_a_label_unless_it_selects_them_itself() {
+    let named = |key: &str| (key.to_owned(), "migrate".to_owned());
+    let job = |more: Value| read("Job", &json!({ "metadata": { "name": "migrate" }, "spec": more }));
+    let labels = job(json!({ "template": {} })).labels;
+    assert_eq!(labels, [named("batch.kubernetes.io/job-name"), named("job-name")].into());
+    assert!(job(json!({ "manualSelector": true, "template": {} })).labels.is_empty());
+    let cron_job = read("CronJob", &json!({ "metadata": { "name": "migrate" }, "spec": {} }));
+    assert!(cron_job.labels.is_empty(), "the names of its Jobs are made up");
 }
 
 #[rstest]

@@ -56,6 +56,7 @@ fn answer(args: &Args, inventory: &Inventory) -> Result<ExitCode> {
     source::say_unknown_labels(inventory, |namespace| {
         [&args.from, &args.to].iter().any(|end| end.namespace() == Some(namespace))
     });
+    source::say_labels_of_controllers(inventory);
     let answer = reach::connect(inventory, &from, &to, &args.port)
         .map_err(|unresolved| anyhow!("--port {}", sanitised(&unresolved.to_string())))?;
     super::print(|out| match args.output {

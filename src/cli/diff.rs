@@ -66,6 +66,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     inventory::fold(&mut [&mut before, &mut after]);
     for set in [&before, &after] {
         source::say_unknown_labels(set, |_| true);
+        source::say_labels_of_controllers(set);
     }
     let filter = args.filter.over(&[&before, &after])?;
     let (old, new) = (Matrix::new(&before), Matrix::new(&after));

@@ -45,7 +45,11 @@ impl FromStr for End {
         const FORMS: &str = "give NAMESPACE/POD, NAMESPACE/KIND/NAME such as team-a/Deployment/web, or an IP address";
         if let Ok(address) = text.parse::<IpAddr>() {
             // ::ffff:10.0.0.1 is 10.0.0.1 on the wire.
-            return Ok(Self::Address(address.to_canonical()));
+            let address = address.to_canonical();
+            if address.is_loopback() || address.is_unspecified() {
+                return Err("this is nowhere but where it is used; give an address of the other end".to_owned());
+            }
+            return Ok(Self::Address(address));
         }
         if text.parse::<ipnet::IpNet>().is_ok() {
             return Err("this is a block of addresses; give one address of it".to_owned());
@@ -103,6 +107,12 @@ pub(super) fn find<'i>(flag: &str, end: &End, inventory: &'i Inventory) -> Resul
         End::Address(address) => {
             if let Some((namespace, pod)) = pod_of(*address, inventory) {
                 bail!("{flag} {}", is_a_pods(*address, namespace, &pod.kind, &pod.name));
+            }
+            if let Some(network) = inventory.cluster.networks.iter().find(|network| network.contains(address)) {
+                bail!(
+                    "{flag} {address}: this is an address of the cluster's own pods, Services or nodes ({network}), and what \
+                     an ipBlock says of these depends on the network plugin; give the pod or workload that is meant"
+                );
             }
             return Ok(Endpoint::Address(*address));
         }

@@ -48,6 +48,7 @@ impl FilterArgs {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let inventory = args.source.read()?;
     source::say_unknown_labels(&inventory, |_| true);
+    source::say_labels_of_controllers(&inventory);
     let filter = args.filter.over(&[&inventory])?;
     let (matrix, naming) = (Matrix::new(&inventory), Naming::of(&[&inventory]));
     super::print(|out| match args.output {

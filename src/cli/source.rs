@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use ringfence_core::admission::warnings::sanitised;
-use ringfence_core::inventory::{Inventory, workload};
+use ringfence_core::inventory::{Inventory, Workload, workload};
 use ringfence_core::policy::selectors::NAMESPACE_NAME_LABEL;
 use ringfence_core::policy::{Peer, Spec};
 
@@ -135,6 +135,33 @@ pub(super) fn say_unknown_labels(inventory: &Inventory, counts: impl Fn(&str) ->
         "policies go by the label {key:?} of namespaces, and the Namespace {first} {others} not among the manifests: \
          without it, none of its labels is known but its name"
     ));
+}
+
+/// Says where policies go by a label that only pods have, since a controller sets it, and not the workloads that make them.
+pub(super) fn say_labels_of_controllers(inventory: &Inventory) {
+    let policies = inventory.namespaces.values().flat_map(|namespace| &namespace.policies);
+    let mut keys = policies.flat_map(|written| pod_keys(&written.policy.spec));
+    let is_unknown = |key: &str| {
+        let kinds = workload::kinds_that_set(key);
+        let lacks = |workload: &Workload| kinds.contains(&workload.kind.as_str()) && !workload.labels.contains_key(key);
+        !kinds.is_empty() && inventory.namespaces.values().flat_map(|namespace| &namespace.workloads).any(lacks)
+    };
+    if let Some(key) = keys.find(|key| is_unknown(key)) {
+        say(&format!(
+            "policies go by the label {key:?} of pods, which a controller sets: what makes pods does not have it, and counts \
+             as without"
+        ));
+    }
+}
+
+/// The labels by which a policy chooses pods.
+fn pod_keys(spec: &Spec) -> impl Iterator<Item = &str> {
+    let peers = spec.ingress.iter().chain(&spec.egress).flatten().flat_map(|rule| rule.peers.iter().flatten());
+    let of_peers = peers.filter_map(|peer| match peer {
+        Peer::Pods { pods, .. } => pods.as_ref(),
+        Peer::Block { .. } => None,
+    });
+    std::iter::once(&spec.pods).chain(of_peers).flat_map(|selector| selector.keys().map(|(key, _)| key))
 }
 
 /// The labels by which a policy chooses namespaces.

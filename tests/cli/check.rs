@@ -381,7 +381,7 @@ fn a_hostile_set_is_said_to_be_capped_and_counts_as_exposed() {
 fn vector_47_a_pod_on_the_host_network_changes_no_verdict_and_is_reported() {
     let pod = |name: &str, phase: &str| {
         format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: team-a}}\nspec: {{hostNetwork: true}}\nstatus: {{phase: {phase}}}\n"
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: team-a, resourceVersion: \"7\"}}\nspec: {{hostNetwork: true}}\nstatus: {{phase: {phase}}}\n"
         )
     };
     let ran = check(&format!("{DENY}{}{}", pod("node-agent", "Running"), pod("done", "Succeeded")), &[]);

@@ -299,3 +299,55 @@ fn an_ipv4_address_written_as_ipv6_is_that_of_the_pod() {
     assert!(as_written("10.1.0.7").contains("web"), "{}", as_written("10.1.0.7"));
     assert_eq!(as_written("::ffff:10.1.0.7"), as_written("10.1.0.7"));
 }
+
+#[test]
+fn addresses_of_the_cluster_itself_are_no_outside() {
+    let service =
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: a}\nspec: {clusterIP: 10.96.0.77}\n";
+    let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: node}\nstatus: {addresses: [{type: InternalIP, address: 192.168.9.9}]}\n";
+    let manifests = pod("web", "") + service + node;
+    let to_service = asked_of(&manifests, "a/web", "10.96.0.77", "80");
+    failed(
+        &to_service,
+        &["--to 10.96.0.77: this is an address of the cluster's own pods, Services or nodes (10.96.0.77/32)"],
+    );
+    failed(&asked_of(&manifests, "192.168.9.9", "a/web", "80"), &["--from 192.168.9.9: this is an address"]);
+    assert_eq!(asked_of(&manifests, "a/web", "192.0.2.1", "80").code, 0);
+    failed(&asked_of(&manifests, "127.0.0.1", "a/web", "80"), &["'127.0.0.1' for '--from <END>'"]);
+}
+
+#[test]
+fn a_node_s_pod_that_is_denied_is_said_to_reach_its_own_node_s_pods() {
+    let deny = "---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny, namespace: a}
+spec: {podSelector: {}}
+";
+    let manifests = pod("web", "") + &workload("DaemonSet", "agent", "hostNetwork: true") + deny;
+    let ran = asked_of(&manifests, "a/agent", "a/web", "80");
+    assert!(ran.code == 1 && ran.stdout.contains("a node always reaches the pods that run on it"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_nearest_rule_is_none_that_nothing_could_meet() {
+    let policies = "---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: a}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress, Egress]
+  ingress:
+  - from: [{podSelector: {matchExpressions: [{key: zone, operator: Exists}, {key: zone, operator: DoesNotExist}]}}]
+  - from: [{podSelector: {matchLabels: {app: shop, tier: front}}}]
+  egress:
+  - ports: [{port: http}]
+  - to: [{ipBlock: {cidr: 10.0.0.0/8}}]
+";
+    let manifests = pod("web", "") + &pod("db", "") + policies;
+    let ran = asked_of(&manifests, "a/db", "a/web", "80");
+    assert!(ran.stdout.contains("nearest is spec.ingress[1]"), "{}{}", ran.stdout, ran.stderr);
+    let ran = asked_of(&manifests, "a/db", "192.0.2.1", "80");
+    assert!(ran.stdout.contains("nearest is spec.egress[1]"), "{}", ran.stdout);
+}

@@ -179,3 +179,45 @@ spec: {containers: [{name: c}]}
         ran.stderr
     );
 }
+
+#[test]
+fn a_job_that_is_let_in_by_its_name_is_exposure() {
+    let job =
+        "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, namespace: a}\nspec: {template: {spec: {}}}\n";
+    let deny = policy("deny", "a", "{podSelector: {}}");
+    let with = namespace("a", "") + &deployment("a", "db") + job + &deny;
+    let by_name = "{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {job-name: migrate}}}]}]}";
+    let ran = compared(&namespace("zz", ""), &policy("by-name", "a", by_name), &with);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    assert!(
+        ran.stdout.contains("a/Job/migrate can reach every workload on every port  (newly exposed)"),
+        "{}",
+        ran.stdout
+    );
+    assert!(!ran.stderr.contains("a controller sets"), "{}", ran.stderr);
+}
+
+#[test]
+fn where_a_policy_goes_by_a_label_that_a_controller_sets_it_is_said_that_workloads_count_as_without() {
+    let with = namespace("a", "") + &deployment("a", "db").replace("Deployment", "StatefulSet");
+    let of_one = "{podSelector: {matchLabels: {statefulset.kubernetes.io/pod-name: db-0}}}";
+    let ran = compared(&namespace("zz", ""), &policy("of-one", "a", of_one), &with);
+    assert!(
+        ran.stderr.contains("\"statefulset.kubernetes.io/pod-name\" of pods, which a controller sets"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_status_that_somebody_wrote_hides_no_new_pod() {
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: new, namespace: a}\nspec: {containers: []}\nstatus: {phase: Succeeded}\n";
+    let ran = compared(&namespace("zz", ""), pod, &(namespace("a", "") + &deployment("b", "other")));
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    assert!(
+        ran.stdout
+            .contains("b/Deployment/other, every address outside can reach a/Pod/new on every port  (newly exposed)"),
+        "{}",
+        ran.stdout
+    );
+}

@@ -51,9 +51,46 @@ pub struct Workload {
     pub suppressions: Vec<Suppression>,
 }
 
+impl Workload {
+    /// The labels by which somebody would select its pods: those of its template, or where it has none those that a
+    /// controller sets.
+    #[must_use]
+    pub fn telling_labels(&self) -> Labels {
+        let mut written = self.labels.clone();
+        written.retain(|key, _| !is_set_by_a_controller(key));
+        if written.is_empty() { self.labels.clone() } else { written }
+    }
+}
+
 /// What annotations of pods begin with that Prometheus' usual configuration reads. Source: the example for Kubernetes,
 /// <https://github.com/prometheus/prometheus/blob/main/documentation/examples/prometheus-kubernetes.yml>
 const SCRAPE: &str = "prometheus.io/";
+
+/// The labels with the Job's name that the API server adds to the template of one
+/// (`k8s.io/kubernetes/pkg/registry/batch/job`, `generateSelector`).
+const JOB_NAME: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+
+/// Whether a label is set by a controller when it makes a pod, so that no template has it; but for a Job's name, which is
+/// known.
+#[must_use]
+pub fn is_set_by_a_controller(key: &str) -> bool {
+    !kinds_that_set(key).is_empty()
+}
+
+/// The kinds whose controllers set a label on the pods that come of them:
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/>
+#[must_use]
+pub fn kinds_that_set(key: &str) -> &'static [&'static str] {
+    match key {
+        "statefulset.kubernetes.io/pod-name" | "apps.kubernetes.io/pod-index" => &["StatefulSet"],
+        "pod-template-hash" => &["Deployment", "ReplicaSet"],
+        "controller-revision-hash" => &["StatefulSet", "DaemonSet"],
+        "pod-template-generation" => &["DaemonSet"],
+        "job-name" | "controller-uid" => &["Job", "CronJob"],
+        _ if key.starts_with("batch.kubernetes.io/") => &["Job", "CronJob"],
+        _ => &[],
+    }
+}
 
 /// The kinds of workloads with the versions that they have.
 pub(super) const KINDS: [(&str, &str); 8] = [
@@ -100,6 +137,8 @@ struct Metadata {
     labels: std::collections::BTreeMap<String, Option<String>>,
     #[serde(deserialize_with = "nullable")]
     owner_references: Vec<Owner>,
+    #[serde(deserialize_with = "nullable")]
+    resource_version: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +157,9 @@ struct Owner {
 #[serde(default, rename_all = "camelCase", remote = "Self")]
 struct Spec {
     replicas: Option<i64>,
+    /// Of a Job: whether the API server adds no label of its own.
+    #[serde(deserialize_with = "nullable")]
+    manual_selector: bool,
     template: Option<Box<Object>>,
     job_template: Option<Box<Object>>,
     #[serde(deserialize_with = "nullable")]
@@ -230,7 +272,9 @@ where
     D: serde::Deserializer<'de>,
 {
     let object: Object = decode(object)?;
-    if object.status.has_ended(kind) {
+    // A status counts where an API server wrote it: it drops that of an object which is created, and creates none with a
+    // resourceVersion (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions).
+    if object.status.has_ended(kind) && !object.metadata.resource_version.is_empty() {
         return Ok(None);
     }
     let annotations = object.metadata.annotations.iter();
@@ -242,6 +286,7 @@ where
     let owner = owner.map(|owner| (owner.kind.clone(), owner.name.clone()));
     let addresses = object.status.addresses(kind);
     let is_idle = object.spec.replicas == Some(0);
+    let job_name = (kind == "Job" && !object.spec.manual_selector && !name.is_empty()).then(|| name.clone());
     // A field that the kind does not have is dropped by the API server.
     let template = |object: Object| object.spec.template.map(|template| *template).unwrap_or_default();
     let pod = match kind {
@@ -255,11 +300,16 @@ where
         .collect();
     let sidecars = pod.spec.init_containers.into_iter().filter(|container| container.restart_policy == "Always");
     let ports = pod.spec.containers.into_iter().chain(sidecars).flat_map(|container| container.ports);
+    let mut labels: Labels =
+        pod.metadata.labels.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect();
+    for name in job_name.into_iter() {
+        labels.extend(JOB_NAME.map(|key| (key.to_owned(), name.clone())));
+    }
     Ok(Some(Workload {
         kind: kind.to_owned(),
         name,
         owner,
-        labels: pod.metadata.labels.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect(),
+        labels,
         ports: ports.filter_map(Port::known).collect(),
         host_network: pod.spec.host_network,
         addresses,

@@ -286,11 +286,14 @@ fn check_rule(cluster: &Value, told: &Side, (from, to): (End<'_>, End<'_>), dire
     assert_eq!(told.nearest.is_some(), !told.allowed && !rules.is_empty(), "{told:?}");
     if let Some(nearest) = &told.nearest {
         let rule = at(&nearest.place);
-        let is_port = |miss: &Miss| matches!(miss, Miss::Port(_) | Miss::Number(..));
+        let is_port = |miss: &Miss| matches!(miss, Miss::Port(_) | Miss::Number(..) | Miss::NamedPort(_));
         assert_eq!(nearest.misses.iter().any(is_port), !allows_port(rule, to, point), "{told:?}");
         assert_eq!(nearest.misses.iter().any(|miss| !is_port(miss)), !peer(rule), "{told:?}");
         // Where some rule is short of nothing but the port, so is the nearest.
-        let short_of_port = rules.iter().any(|(_, rule)| peer(rule));
+        let names_alone = |rule: &Value| {
+            matches!(to, End::Address(_)) && items(&rule["ports"]).iter().all(|port| port["port"].is_string())
+        };
+        let short_of_port = rules.iter().any(|(_, rule)| peer(rule) && !names_alone(rule));
         assert!(!short_of_port || nearest.misses.len() == 1, "{told:?}");
     }
 }

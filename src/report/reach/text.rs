@@ -35,6 +35,9 @@ pub fn answer(out: &mut dyn Write, from: &Endpoint<'_>, to: &Endpoint<'_>, answe
             self::side(out, direction, &self::end(end), side)?;
         }
     }
+    if answer.egress.host_network && !answer.allowed {
+        writeln!(out, "  not looked at: a node always reaches the pods that run on it")?;
+    }
     Ok(())
 }
 

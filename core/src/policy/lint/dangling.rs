@@ -9,6 +9,7 @@
 
 use super::catalogue::{DANGLING_SELECTOR, NAMESPACE_OMITTED};
 use super::{FINDINGS, Finding, Object, pods};
+use crate::inventory::workload::is_set_by_a_controller;
 use crate::inventory::{Inventory, Namespace, Workload};
 use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, explain};
@@ -91,22 +92,6 @@ fn dangling(
             }
         }
     }
-}
-
-/// Whether a label is set by a controller when it makes a pod, so that no pod template has it:
-/// <https://kubernetes.io/docs/reference/labels-annotations-taints/>
-fn is_set_by_a_controller(key: &str) -> bool {
-    key.starts_with("batch.kubernetes.io/")
-        || matches!(
-            key,
-            "statefulset.kubernetes.io/pod-name"
-                | "apps.kubernetes.io/pod-index"
-                | "job-name"
-                | "controller-uid"
-                | "pod-template-hash"
-                | "controller-revision-hash"
-                | "pod-template-generation"
-        )
 }
 
 /// Whether a selector that is not empty and can be met selects none of some workloads, where there are some.

@@ -178,7 +178,7 @@ fn report(direction: Direction, policy: &NetworkPolicy, rule: &Rule, own: &Membe
 fn other_side(direction: Direction, kind: &str, rule: &Rule, own: &Member<'_>, other: &Member<'_>) -> Value {
     let peer = json!({
         "namespaceSelector": { "matchLabels": { NAMESPACE_NAME_LABEL: own.namespace } },
-        "podSelector": { "matchLabels": own.workload.labels },
+        "podSelector": { "matchLabels": own.workload.telling_labels() },
     });
     let (rules, peers, word) = match direction {
         Direction::Ingress => ("egress", "to", "to"),
@@ -206,7 +206,7 @@ fn other_side(direction: Direction, kind: &str, rule: &Rule, own: &Member<'_>, o
             "namespace": other.namespace,
         },
         "spec": {
-            "podSelector": { "matchLabels": other.workload.labels },
+            "podSelector": { "matchLabels": other.workload.telling_labels() },
             "policyTypes": [kind],
             rules: [written],
         },

@@ -86,7 +86,7 @@ fn api_server(
         pods::name(workload)
     );
     let labels: Vec<String> =
-        workload.labels.iter().map(|(key, value)| format!("\n      {key}: {}", pods::yaml(value))).collect();
+        workload.telling_labels().iter().map(|(key, value)| format!("\n      {key}: {}", pods::yaml(value))).collect();
     let pods = if labels.is_empty() { " {}".to_owned() } else { format!("\n    matchLabels:{}", labels.concat()) };
     let snippet = format!(
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: allow-api-server\n  namespace: {}\nspec:\n  \

@@ -86,6 +86,10 @@ pub enum Miss {
     Port(Vec<Ports>),
     /// The port's number: its name stands for nothing at a pod with its node's network.
     Number(String, u16),
+    /// A pod: this name of a port stands for nothing at an address.
+    NamedPort(String),
+    /// Anything at all: the selector can't be met.
+    Nobody,
 }
 
 impl fmt::Display for Miss {
@@ -106,6 +110,8 @@ impl fmt::Display for Miss {
             Self::Port(ports) => {
                 write!(f, "port {}", ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "))
             }
+            Self::NamedPort(name) => write!(f, "a pod: the port's name {name:?} stands for nothing at an address"),
+            Self::Nobody => f.write_str("whatever it is: nobody can meet its selector"),
             Self::Number(name, number) => {
                 write!(f, "the number {number}: the name {name:?} stands for nothing at a pod with hostNetwork")
             }
@@ -217,6 +223,11 @@ fn peer_misses(peer: &Peer, own: &str, other: &Other<'_>) -> Vec<Miss> {
     match (peer, other) {
         (Peer::Pods { .. }, Other::HostNetwork) => vec![Miss::HostNetwork],
         (Peer::Pods { .. }, Other::Address(_)) => vec![Miss::Pod],
+        (Peer::Pods { namespaces, pods }, Other::Pod { .. })
+            if [namespaces, pods].into_iter().flatten().any(Selector::is_unsatisfiable) =>
+        {
+            vec![Miss::Nobody]
+        }
         (Peer::Pods { namespaces, pods }, Other::Pod { namespace, namespace_labels, labels }) => {
             let mut misses = match namespaces {
                 Some(selector) => unmet(selector, namespace_labels, Miss::NamespaceLabel),
@@ -242,7 +253,7 @@ fn distance(misses: &[Miss]) -> usize {
     misses
         .iter()
         .map(|miss| match miss {
-            Miss::HostNetwork | Miss::Pod | Miss::AddressOf(_) => 4,
+            Miss::HostNetwork | Miss::Pod | Miss::AddressOf(_) | Miss::NamedPort(_) | Miss::Nobody => 4,
             _ => 1,
         })
         .sum()
@@ -264,9 +275,23 @@ fn rule_misses(
     };
     if !PortSet::at(rule.ports.as_deref(), destination).contains(port.0, port.1) {
         let ports = rule.ports.as_deref().unwrap_or_default();
-        misses.push(name_at_host(ports, destination, port).unwrap_or_else(|| Miss::Port(ports.to_vec())));
+        let name = match destination {
+            Some(_) => name_at_host(ports, destination, port),
+            None => only_names(ports),
+        };
+        misses.push(name.unwrap_or_else(|| Miss::Port(ports.to_vec())));
     }
     misses
+}
+
+/// The first name where a rule has nothing but names.
+fn only_names(ports: &[Ports]) -> Option<Miss> {
+    let name = |entry: &Ports| match entry {
+        Ports::Named(_, name) => Some(name.clone()),
+        Ports::Range(..) => None,
+    };
+    let names: Option<Vec<String>> = ports.iter().map(name).collect();
+    names?.into_iter().next().map(Miss::NamedPort)
 }
 
 /// The name by which a rule would allow a port if the destination had a network of its own.
