@@ -53,6 +53,8 @@ fn namespace(judged: &Judged, report: &Report) -> TestCase {
             why.extend(explain::gap(direction, &side.coverage));
             why.extend(side.holes.iter().map(|hole| explain::hole(direction, hole)));
         }
+        // Each is a line, whatever the names in it hold.
+        let why: Vec<String> = why.iter().map(|line| sanitised(line)).collect();
         let message = format!("{} is {state} (profile {})", judged.name, judged.profile);
         failure(NonSuccessKind::Failure, state, &message, &why.join("\n"))
     };
@@ -61,7 +63,7 @@ fn namespace(judged: &Judged, report: &Report) -> TestCase {
 
 fn finding(placed: &Placed, fails: bool) -> TestCase {
     let finding = &placed.finding;
-    let mut said = format!("{}\nhelp: {}\n", text::short(placed), finding.help);
+    let mut said = format!("{}\nhelp: {}\n", text::short(placed), sanitised(&finding.help));
     said.push_str(finding.snippet.as_deref().unwrap_or_default());
     if fails {
         let status = failure(NonSuccessKind::Failure, finding.severity.as_str(), &finding.message, &said);
@@ -82,7 +84,7 @@ fn accepted(Accepted { placed, by }: &Accepted) -> TestCase {
 }
 
 fn problem(problem: &Problem) -> TestCase {
-    let status = failure(NonSuccessKind::Error, "unreadable", &problem.message, &problem.to_string());
+    let status = failure(NonSuccessKind::Error, "unreadable", &problem.message, &sanitised(&problem.to_string()));
     case("manifest", &problem.file, status)
 }
 
@@ -98,7 +100,7 @@ fn skipped(why: &str) -> TestCaseStatus {
     status
 }
 
-/// Several lines, each without characters that deceive.
+/// Several lines, each without characters that deceive, and none that is a command to what prints the file.
 fn lines(text: &str) -> String {
-    text.lines().map(sanitised).collect::<Vec<_>>().join("\n")
+    text::no_commands(text.lines().map(sanitised).collect::<Vec<_>>().join("\n"))
 }

@@ -2,7 +2,8 @@
 
 use ringfence::report::{Report, junit};
 
-use crate::run::ringfence;
+use crate::bad_input::write;
+use crate::run::{ringfence, ringfence_in};
 use crate::{sample, xsd};
 
 fn valid(printed: &str) -> Vec<String> {
@@ -43,4 +44,16 @@ fn there_is_a_case_per_namespace_finding_and_problem() {
 fn what_does_not_fail_is_no_failure() {
     let report = Report { fail_on: None, problems: Vec::new(), ..sample::report() };
     assert!(!junit::render(&report).unwrap().contains("<failure"));
+}
+
+#[test]
+fn what_a_file_or_a_name_holds_begins_no_line() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "a\n::error::pwned.yaml", b"apiVersion: v1\nkind: [\n");
+    let ran = ringfence_in(directory.path(), &["check", ".", "-o", "junit"], "");
+    let printed = junit::render(&sample::hostile()).unwrap();
+    for text in [&ran.stdout, &printed] {
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("::")), "{text}");
+    }
+    assert!(ran.stdout.contains("::error::pwned.yaml:2:7"), "{}", ran.stdout);
 }
