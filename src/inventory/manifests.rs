@@ -96,6 +96,9 @@ impl Reading {
             };
             return self.problem(object, path, message);
         }
+        if let Some(refused) = super::names::refused(object) {
+            return self.problem(object, &refused.path, &refused);
+        }
         let default_namespace = self.default_namespace.clone();
         if concerns(&object.api_version, &object.kind) {
             let namespace = object.namespace(&default_namespace).unwrap_or_default();

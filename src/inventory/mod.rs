@@ -4,6 +4,7 @@ mod apply;
 mod fold;
 pub mod live;
 mod manifests;
+mod names;
 mod origins;
 
 use ringfence_core::index::Isolation;

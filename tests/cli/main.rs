@@ -26,6 +26,7 @@ mod matrix;
 mod mended;
 mod places;
 mod readme;
+mod refused;
 mod run;
 mod sample;
 mod sarif;

@@ -24,12 +24,14 @@ pub fn is_dns_label(name: &str) -> bool {
 }
 
 /// `IsDNS1123Subdomain`: the name of most objects, and the prefix of a label's key.
-pub(crate) fn is_subdomain(name: &str) -> bool {
+#[must_use]
+pub fn is_subdomain(name: &str) -> bool {
     name.len() <= SUBDOMAIN_LIMIT && name.split('.').all(is_subdomain_part)
 }
 
 /// `IsQualifiedName`: a label's key.
-pub(super) fn is_qualified_name(key: &str) -> bool {
+#[must_use]
+pub fn is_qualified_name(key: &str) -> bool {
     match key.split_once('/') {
         Some((prefix, name)) => is_subdomain(prefix) && is_name_part(name),
         None => is_name_part(key),
@@ -37,7 +39,8 @@ pub(super) fn is_qualified_name(key: &str) -> bool {
 }
 
 /// `IsValidLabelValue`.
-pub(super) fn is_label_value(value: &str) -> bool {
+#[must_use]
+pub fn is_label_value(value: &str) -> bool {
     value.is_empty() || is_name_part(value)
 }
 
