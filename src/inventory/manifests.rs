@@ -21,6 +21,17 @@ pub fn unfolded(objects: &[Object], default_namespace: &str) -> (Inventory, Vec<
     Reading::of(objects, default_namespace).everything()
 }
 
+/// The annotation by which Helm knows at which points of a release an object is there
+/// (<https://helm.sh/docs/topics/charts_hooks/>).
+const HOOK: &str = "helm.sh/hook";
+
+/// Whether Helm makes an object for its tests alone. `test-success` and `test-failure` are what Helm 2 called them.
+fn is_only_for_tests(object: &Value) -> bool {
+    let hooks = object.get("metadata").and_then(|metadata| metadata.get("annotations")?.get(HOOK)?.as_str());
+    let mut hooks = hooks.into_iter().flat_map(|hooks| hooks.split(',')).map(str::trim).peekable();
+    hooks.peek().is_some() && hooks.all(|hook| matches!(hook, "test" | "test-success" | "test-failure"))
+}
+
 /// What a Namespace says of itself.
 #[derive(PartialEq, Eq)]
 struct Stated {
@@ -145,6 +156,14 @@ impl Reading {
         match parse::noted(object.value(), Source::File) {
             Ok((policy, _)) if policy.name.is_empty() => {
                 self.problem(object, "metadata.name", "metadata.name: a NetworkPolicy needs a name");
+            }
+            Ok(_) if is_only_for_tests(object.value()) => {
+                let path = format!("metadata.annotations.{HOOK}");
+                let message = format!(
+                    "{path}: Helm puts this policy there for the time of `helm test` alone, so that it isolates \
+                     nothing; leave it out: helm template --skip-tests"
+                );
+                self.problem(object, &path, message);
             }
             Ok((policy, notes)) => {
                 let known = &mut self.inventory.namespace_mut(name).policies;

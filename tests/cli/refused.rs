@@ -73,3 +73,25 @@ fn names_and_labels_of_namespaces_and_workloads_are_what_the_api_server_takes() 
     let made = "apiVersion: v1\nkind: Pod\nmetadata: {generateName: web-, namespace: team-a}\n";
     assert_eq!(check(&format!("{others}---\n{made}---\n{}", isolated()), &[]).code, 0);
 }
+
+#[test]
+fn a_policy_that_is_there_during_helm_test_alone_does_not_isolate() {
+    let hooked = |hook: &str| {
+        isolated().replace(
+            "kind: NetworkPolicy\nmetadata:\n",
+            &format!("kind: NetworkPolicy\nmetadata:\n  annotations: {{helm.sh/hook: '{hook}'}}\n"),
+        )
+    };
+    for hook in ["test", "test-success, test-failure"] {
+        let ran = check(&hooked(hook), &["-o", "json"]);
+        fails_with(
+            &ran,
+            "metadata.annotations.helm.sh/hook: Helm puts this policy there for the time of `helm test` alone",
+        );
+        fails_with(&ran, "helm template --skip-tests");
+        assert_eq!(ran.json()["namespaces"][0]["ingress"]["coverage"], "absent", "{hook}");
+    }
+    for hook in ["pre-install,test", "post-install", ""] {
+        assert_eq!(check(&hooked(hook), &[]).code, 0, "{hook}");
+    }
+}
