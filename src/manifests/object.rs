@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::node::Position;
 use super::places::Origin;
-use super::scope;
+use super::scope::{self, Scope};
 use super::source::Document;
 
 /// What the items of a list are that do not say it themselves: `kubectl get --raw` prints such lists, and the API's clients
@@ -86,16 +86,19 @@ impl Object {
         })
     }
 
-    /// The namespace that the object is in, or is; `None` for what is not in any. One that does not say takes `default`.
+    /// The namespace that the object is in, or is; `None` for what is not in any. One that does not say takes `default`,
+    /// unless its kind comes with an add-on and could be in none.
     #[must_use]
     pub fn namespace<'a>(&'a self, default: &'a str) -> Option<&'a str> {
         if self.is("v1", "Namespace") {
             return Some(self.name());
         }
-        if scope::is_cluster_scoped(&self.api_version, &self.kind) {
-            return None;
+        let stated = self.stated_namespace();
+        match scope::of(&self.api_version, &self.kind) {
+            Scope::Cluster => None,
+            Scope::Unknown => stated,
+            Scope::Namespaced => Some(stated.unwrap_or(default)),
         }
-        Some(self.stated_namespace().unwrap_or(default))
     }
 
     /// Whether it is of this version and kind.

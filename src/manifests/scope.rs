@@ -54,14 +54,59 @@ const OF_TOOLS: &[&str] = &[
     "skaffold",
 ];
 
-/// Whether a kind is in no namespace. Of kinds that are not Kubernetes' own, those are taken for it whose name says so,
-/// as `ClusterIssuer` and `GlobalNetworkPolicy` do.
-pub(super) fn is_cluster_scoped(api_version: &str, kind: &str) -> bool {
+/// API groups that Kubernetes itself serves, 1.36, and `extensions`, which it did. All others come with an add-on, also
+/// those of the project (`gateway.networking.k8s.io`, `cluster.x-k8s.io`).
+const OWN_GROUPS: &[&str] = &[
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
+
+/// What is known of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// It is in a namespace, in the default one where it does not say so.
+    Namespaced,
+    /// It is in none.
+    Cluster,
+    /// It is in a namespace if it states one.
+    Unknown,
+}
+
+/// The scope of a kind.
+pub(super) fn of(api_version: &str, kind: &str) -> Scope {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     // The last is a kubeconfig.
     if OF_TOOLS.contains(&group) || group.ends_with(".config.k8s.io") || (api_version, kind) == ("v1", "Config") {
-        return true;
+        return Scope::Cluster;
     }
-    let own = group.is_empty() || !group.contains('.') || group.ends_with(".k8s.io");
-    if own { CLUSTER_SCOPED.contains(&kind) } else { kind.starts_with("Cluster") || kind.starts_with("Global") }
+    if OWN_GROUPS.contains(&group) {
+        return if CLUSTER_SCOPED.contains(&kind) { Scope::Cluster } else { Scope::Namespaced };
+    }
+    match (group, kind) {
+        ("gateway.networking.k8s.io", "HTTPRoute" | "GRPCRoute")
+        | ("monitoring.coreos.com", "ServiceMonitor" | "PodMonitor") => Scope::Namespaced,
+        _ => Scope::Unknown,
+    }
 }

@@ -193,6 +193,33 @@ fn tools_own_files_make_no_namespace_appear() {
 }
 
 #[test]
+fn what_comes_with_an_add_on_and_may_be_in_no_namespace_makes_none_appear_unless_it_states_it() {
+    let object = |version: &str, kind: &str, metadata: &str| {
+        format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x{metadata}}}\n---\n{}", namespace("a"))
+    };
+    for (version, kind) in [
+        ("gateway.networking.k8s.io/v1", "GatewayClass"),
+        ("karpenter.sh/v1", "NodePool"),
+        ("cilium.io/v2", "CiliumClusterwideNetworkPolicy"),
+        ("config.openshift.io/v1", "DNS"),
+        ("crd.projectcalico.org/v1", "IPPool"),
+        ("cert-manager.io/v1", "ClusterIssuer"),
+    ] {
+        assert_eq!(names(&check(&object(version, kind, ""), &["-o", "json"])), ["a"], "{kind}");
+    }
+    for (version, kind, metadata, named) in [
+        ("postgresql.cnpg.io/v1", "Cluster", ", namespace: db", "db"),
+        ("cert-manager.io/v1", "Certificate", ", namespace: tls", "tls"),
+        ("monitoring.coreos.com/v1", "ServiceMonitor", "", "default"),
+        ("gateway.networking.k8s.io/v1", "HTTPRoute", "", "default"),
+        ("v1", "ConfigMap", "", "default"),
+        ("batch/v1", "Job", "", "default"),
+    ] {
+        assert_eq!(names(&check(&object(version, kind, metadata), &["-o", "json"])), ["a", named], "{kind}");
+    }
+}
+
+#[test]
 fn what_a_file_is_called_acts_on_no_terminal_and_on_no_runner() {
     let directory = tempfile::tempdir().unwrap();
     let bad = "a\n::error file=x,line=1::pwned\u{1b}[31m.yaml";
