@@ -105,6 +105,10 @@ pub(super) fn read(name: &str, source: &Arc<String>, on: &mut dyn FnMut(Object))
         if text.trim_ascii() == "---" {
             continue;
         }
+        if let Some((at, message)) = piece.unread.filter(|_| !is_empty(text)) {
+            reader.problem(Some(at), message.to_owned());
+            continue;
+        }
         match json_of(text) {
             Some(begins) => reader.json(piece.range.start + begins..piece.range.end, piece),
             None => reader.yaml(piece),
@@ -130,6 +134,11 @@ fn json_of(text: &str) -> Option<usize> {
 /// Whether a text holds comments and nothing else.
 fn is_comment(text: &str) -> bool {
     text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#')))
+}
+
+/// Whether a document holds nothing.
+fn is_empty(text: &str) -> bool {
+    text::lines(text).all(|line| matches!(line.trim_ascii(), "" | "---" | "..." | "\u{feff}") || is_comment(line))
 }
 
 struct Reader<'a> {

@@ -103,40 +103,62 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
 pub(super) struct Piece {
     pub(super) range: Range<usize>,
     pub(super) at: Position,
+    /// Where kubectl begins to drop it without a word, and why.
+    pub(super) unread: Option<(Position, &'static str)>,
 }
+
+/// kubectl parts a stream at lines of `---` that end with line feeds, and takes the first YAML document of each part
+/// (`k8s.io/apimachinery/pkg/util/yaml`, `YAMLReader`; tried with 1.32).
+const AFTER_THE_END: &str =
+    "kubectl reads only what stands before the line ... above this, and drops the rest; write a line --- before it";
+const AFTER_A_RETURN: &str = "kubectl reads only what stands before this --- and drops the rest, since a carriage return \
+                              alone ends no line for it; write --- on a line that begins and ends with a line feed";
 
 /// Parts a source at its document markers. A line that begins with `---` or `...` is one wherever it stands, even in a
 /// block or a quoted text (YAML 1.2, 9.1.2), so what is wrong in one document can't reach into another.
 pub(super) fn documents(text: &str) -> impl Iterator<Item = Piece> {
     let mut lines = lines(text);
     let (mut offset, mut line) = (0, 1);
-    let mut begun = Piece { range: 0..0, at: Position { line: 1, column: 1 } };
-    // Whether comments and directives are all there is yet.
-    let mut prologue = true;
+    let begins =
+        |start: usize, line: u64| Piece { range: start..start, at: Position { line, column: 1 }, unread: None };
+    let mut begun = begins(0, 1);
+    let ends = |begun: Piece, end: usize| Piece { range: begun.range.start..end, ..begun };
+    // Whether comments and directives are all there is yet, and whether that comes after the end of another document.
+    let (mut prologue, mut after_end) = (true, false);
+    // Whether the line before ends with a carriage return alone.
+    let mut returned = false;
     std::iter::from_fn(move || {
         for text in lines.by_ref() {
             // A mark may begin every document, as files that were put together have it.
             let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
             let (opens, closes) = (is_marker(bare, "---"), is_marker(bare, "..."));
-            let start = offset;
+            let (start, at) = (offset, Position { line, column: 1 });
             offset += text.len();
             line += 1;
+            let returns = text.ends_with('\r');
+            let unread = (returned || returns).then_some((at, AFTER_A_RETURN));
+            returned = returns;
             if opens && !prologue {
-                let done = Piece { range: begun.range.start..start, at: begun.at };
-                begun = Piece { range: start..start, at: Position { line: line - 1, column: 1 } };
+                let done = ends(begun.clone(), start);
+                begun = Piece { unread, ..begins(start, at.line) };
+                after_end = false;
                 return Some(done);
             }
             let rest = bare.trim_ascii();
-            prologue &= !opens && (rest.is_empty() || rest.starts_with(['#', '%']));
+            let goes_on = prologue && !opens && (rest.is_empty() || rest.starts_with(['#', '%']));
+            let was_prologue = std::mem::replace(&mut prologue, goes_on);
+            if after_end && was_prologue && !prologue && !closes {
+                begun.unread = if opens { unread } else { Some((at, AFTER_THE_END)) };
+            }
             if closes {
-                let done = Piece { range: begun.range.start..offset, at: begun.at };
-                begun = Piece { range: offset..offset, at: Position { line, column: 1 } };
-                prologue = true;
+                let done = ends(begun.clone(), offset);
+                begun = begins(offset, line);
+                (prologue, after_end) = (true, true);
                 return Some(done);
             }
         }
-        let done = Piece { range: begun.range.start..offset, at: begun.at };
-        begun.range = offset..offset;
+        let done = ends(begun.clone(), offset);
+        begun = begins(offset, line);
         (!done.range.is_empty()).then_some(done)
     })
 }
@@ -163,6 +185,22 @@ mod tests {
         assert_eq!(parts("a\r---\rb"), [("a\r", 1), ("---\rb", 2)], "a carriage return ends a line too");
         assert_eq!(parts("a\n\u{feff}---\nb"), [("a\n", 1), ("\u{feff}---\nb", 2)]);
         assert_eq!(parts(""), []);
+    }
+
+    #[test]
+    fn what_kubectl_drops_is_known_with_its_line() {
+        let dropped = |text: &str| -> Vec<u64> {
+            documents(text).filter_map(|piece| piece.unread).map(|(at, _)| at.line).collect()
+        };
+        assert_eq!(dropped("a\n...\n# c\nb\n...\nc\n"), [4, 6]);
+        assert_eq!(dropped("a\r---\nb\n---\nc"), [2]);
+        assert_eq!(dropped("a\n---\rb"), [2]);
+        assert_eq!(dropped("a\n...\n# c\r---\nb"), [4]);
+        for text in
+            ["a\n...\n", "a\n...\n# c\n...\n---\nb", "a\n...\r\n%YAML 1.2\r\n---\r\nb", "# c\r---\nb", "a # c\rb"]
+        {
+            assert!(dropped(text).is_empty(), "{text:?}");
+        }
     }
 
     #[test]

@@ -78,9 +78,9 @@ fn what_is_not_there_is_where_the_way_to_it_ends() {
 
 #[test]
 fn columns_count_characters_whatever_ends_the_lines() {
-    for end in ["\n", "\r\n", "\r"] {
+    for (end, marker) in [("\n", "\n---\n"), ("\r\n", "\r\n---\r\n"), ("\r", "\n---\n")] {
         let text = format!(
-            "apiVersion: v1{end}kind: X{end}# 😀é{end}é: {{😀: 1, «b: 2}}{end}---{end}{{apiVersion: v1, kind: X, é: {{ü: ß, «b: 1}}}}{end}"
+            "apiVersion: v1{end}kind: X{end}# 😀é{end}é: {{😀: 1, «b: 2}}{marker}{{apiVersion: v1, kind: X, é: {{ü: ß, «b: 1}}}}{end}"
         );
         are_at_the_marks("a.yaml", &text, &["é.b"]);
         let text = format!(
