@@ -83,13 +83,13 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
 #[must_use]
 pub fn read(name: &str, text: &str) -> Loaded {
     let mut objects = Vec::new();
-    let text = match text::decode(text.as_bytes().to_vec()) {
-        Ok(text) => text,
+    let decoded = match text::decode(text.as_bytes().to_vec()) {
+        Ok(decoded) => decoded,
         Err((at, message)) => {
             return Loaded { objects, problems: vec![Problem { file: name.to_owned(), at, message }] };
         }
     };
-    let mut rest = source::read(name, &Arc::new(text), &mut |object| objects.push(object));
+    let mut rest = source::read(name, &Arc::new(decoded.text), decoded.wrong, &mut |object| objects.push(object));
     rest.problems.append(&mut rest.others);
     Loaded { objects, problems: rest.problems }
 }
@@ -253,8 +253,8 @@ impl Walk<'_> {
         if !named && !tools::may_be_manifest(&bytes) {
             return self.skip(file.to_owned(), "no Kubernetes object");
         }
-        let text = match text::decode(bytes) {
-            Ok(text) => Arc::new(text),
+        let (text, wrong) = match text::decode(bytes) {
+            Ok(decoded) => (Arc::new(decoded.text), decoded.wrong),
             Err((at, message)) => {
                 return self.reading.problems.push(Problem { file: file.to_owned(), at, message });
             }
@@ -262,7 +262,7 @@ impl Walk<'_> {
         if keep {
             self.reading.sources.kept.insert(file.to_owned(), text.clone());
         }
-        let mut rest = source::read(file, &text, self.on);
+        let mut rest = source::read(file, &text, wrong, self.on);
         self.objects += rest.objects;
         let found = rest.objects > 0 || rest.partly;
         if !named && !found && (rest.problems.is_empty() || !tools::looks_like_manifest(&text)) {

@@ -97,7 +97,7 @@ impl Sources {
     fn again(&self, file: &str) -> Option<Arc<String>> {
         match self.kept.get(file) {
             Some(text) => Some(text.clone()),
-            None => text::decode(files::bytes_of(file.as_ref()).ok()?).ok().map(Arc::new),
+            None => text::decode(files::bytes_of(file.as_ref()).ok()?).ok().map(|decoded| Arc::new(decoded.text)),
         }
     }
 }

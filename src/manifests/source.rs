@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::node::{Node, Position};
 use super::object::{Object, Type};
-use super::text::{self, advance};
+use super::text::{self, NO_TEXT, advance};
 use super::value::Meter;
 use super::{json, yaml};
 
@@ -83,14 +83,14 @@ pub(super) struct Rest {
     pub(super) problems: Vec<Problem>,
     /// The documents that have neither `apiVersion` nor `kind`.
     pub(super) others: Vec<Problem>,
-    /// Whether a document had one of the two.
+    /// Whether a document had one of the two, or can't be known to have neither.
     pub(super) partly: bool,
     /// How many objects there were.
     pub(super) objects: usize,
 }
 
-/// Reads a source.
-pub(super) fn read(name: &str, source: &Arc<String>, on: &mut dyn FnMut(Object)) -> Rest {
+/// Reads a source. `wrong` is what a NUL in it stands for.
+pub(super) fn read(name: &str, source: &Arc<String>, wrong: Option<&'static str>, on: &mut dyn FnMut(Object)) -> Rest {
     let mut reader = Reader {
         file: Arc::from(name),
         source: source.clone(),
@@ -103,6 +103,14 @@ pub(super) fn read(name: &str, source: &Arc<String>, on: &mut dyn FnMut(Object))
         let Some(text) = source.get(piece.range.clone()) else { continue };
         // Millions of them are soon read.
         if text.trim_ascii() == "---" {
+            continue;
+        }
+        // Text in another encoding may be anything, and what of it counts can't be known.
+        if let Some((message, valid)) = wrong.and_then(|message| Some((message, text.split_once(NO_TEXT)?.0))) {
+            let mut at = piece.at;
+            advance(&mut at, valid);
+            reader.rest.partly = true;
+            reader.problem(Some(at), message.to_owned());
             continue;
         }
         if let Some((at, message)) = piece.unread.filter(|_| !is_empty(text)) {

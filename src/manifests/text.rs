@@ -9,31 +9,46 @@ pub(super) const SIZE: u64 = 64 << 20;
 
 type Wrong = (Option<Position>, String);
 
-/// The text of bytes in UTF-8, or in UTF-16 if a mark says so; without the mark.
+/// A text, and what is wrong with it where it holds a NUL.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    pub(super) text: String,
+    /// What each NUL stands for, where there is one: bytes that are no text. A document without one is whole.
+    pub(super) wrong: Option<&'static str>,
+}
+
+/// What stands for bytes that are no text: a character that no YAML and no JSON holds.
+pub(super) const NO_TEXT: char = '\0';
+
+/// The text of bytes in UTF-8, or in UTF-16 if a mark says so; without the mark. What is no UTF-8 is as one NUL.
 ///
 /// # Errors
-/// What is wrong and where, for any other encoding.
-pub(super) fn decode(bytes: Vec<u8>) -> Result<String, Wrong> {
+/// What is wrong and where, for what is not the UTF-16 that its mark says.
+pub(super) fn decode(bytes: Vec<u8>) -> Result<Decoded, Wrong> {
     match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => return utf_16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => return utf_16(rest, u16::from_be_bytes),
         _ => {}
     }
     // Text never holds one, and UTF-16 without a mark does.
-    if let Some(zero) = bytes.iter().position(|byte| *byte == 0) {
-        let before = String::from_utf8_lossy(bytes.get(..zero).unwrap_or_default());
-        return wrong(&before, "a byte of zero: this is no text, or UTF-16 without a mark; write it in UTF-8");
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+    let zero = bytes.contains(&0);
+    let wrong = zero.then_some("a byte of zero: this is no text, or UTF-16 without a mark; write it in UTF-8");
+    let (text, wrong) = match String::from_utf8(bytes) {
+        Ok(text) => (text, wrong),
         Err(error) => {
-            let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-            wrong(&String::from_utf8_lossy(valid), "not UTF-8; write the file anew in that encoding")
+            let bytes = error.as_bytes();
+            let mut text = String::with_capacity(bytes.len());
+            for chunk in bytes.utf8_chunks() {
+                text.push_str(chunk.valid());
+                text.extend((!chunk.invalid().is_empty()).then_some(NO_TEXT));
+            }
+            (text, wrong.or(Some("not UTF-8; write the file anew in that encoding")))
         }
-    }
+    };
+    Ok(Decoded { text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text), wrong })
 }
 
-fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Wrong> {
+fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Decoded, Wrong> {
     let units = bytes.chunks(2).map(|pair| match pair {
         [first, second] => unit([*first, *second]),
         // Half a unit is no text, as half of a pair of units is none.
@@ -43,15 +58,13 @@ fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Wrong> {
     for char in char::decode_utf16(units) {
         match char {
             Ok(char) if char != '\0' => text.push(char),
-            _ => return wrong(&text, "not UTF-16, as its mark says; write it anew in UTF-8"),
+            _ => {
+                let message = "not UTF-16, as its mark says; write it anew in UTF-8";
+                return Err((Some(end(&text)), message.to_owned()));
+            }
         }
     }
-    Ok(text)
-}
-
-/// Something that is wrong after a text.
-fn wrong(before: &str, message: &str) -> Result<String, Wrong> {
-    Err((Some(end(before)), message.to_owned()))
+    Ok(Decoded { text, wrong: None })
 }
 
 /// The place after a text.

@@ -75,8 +75,8 @@ pub(super) struct Kustomizations {
 impl Kustomizations {
     pub(super) fn add(&mut self, directory: &Path, file: &Path) {
         self.found.push(directory.to_owned());
-        let text = bytes_of(file).ok().and_then(|bytes| text::decode(bytes).ok()).unwrap_or_default();
-        let Ok(Some(node)) = parse_one(&text) else { return };
+        let decoded = bytes_of(file).ok().and_then(|bytes| text::decode(bytes).ok()).unwrap_or_default();
+        let Ok(Some(node)) = parse_one(&decoded.text) else { return };
         let value = node.to_value();
         let entries = ["resources", "bases", "components"].into_iter().filter_map(|key| value.get(key)?.as_array());
         for entry in entries.flatten().filter_map(Value::as_str) {

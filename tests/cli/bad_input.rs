@@ -267,6 +267,22 @@ fn utf_16_is_read_with_a_mark_and_said_to_be_none_without() {
 }
 
 #[test]
+fn bytes_that_are_no_text_hide_only_the_document_that_they_are_in() {
+    let [a, b, c] = ["a", "b", "c"].map(namespace);
+    for (byte, says) in [(&b"\xe9"[..], "not UTF-8"), (b"\0", "a byte of zero")] {
+        let broken =
+            [a.as_bytes(), b"---\n", b.as_bytes(), b"# caf", byte, b"\n---\n# \xc3\xa9\n", c.as_bytes()].concat();
+        let ran = check_files(&[("a.yaml", &broken)]);
+        fails_with(&ran, &format!("a.yaml:8:6: {says}"));
+        assert_eq!(ran.stderr.lines().filter(|line| line.contains("a.yaml")).count(), 1, "{}", ran.stderr);
+        assert_eq!(names(&ran), ["a", "c"]);
+        let report = ran.json();
+        let found = report["findings"].as_array().unwrap().iter().map(|finding| finding["line"].as_u64().unwrap());
+        assert!(found.clone().any(|line| line == 1) && found.clone().any(|line| line == 11), "{report}");
+    }
+}
+
+#[test]
 fn a_key_twice_two_objects_without_a_marker_and_tabs_are_errors_with_their_lines() {
     let twice = format!("{}{}", namespace("a"), namespace("b"));
     fails_with(&check(&twice, &[]), "-:4:1: duplicate");
