@@ -34,7 +34,7 @@ pub struct Loaded {
 /// Reads files, directories (every `.yaml`, `.yml` and `.json` in them, at any depth) and `-`, standard input, and gives
 /// each object as it comes. What is empty is a problem, so that nothing passes because nothing was there; and so are
 /// sources of Helm and Kustomize, with the command that makes manifests of them. In a directory, files are skipped whose
-/// documents have neither `apiVersion` nor `kind`.
+/// documents have neither `apiVersion` nor `kind`, as far as they can be read.
 pub fn each(paths: &[PathBuf], mut on: impl FnMut(Object)) -> Reading {
     let mut walk = Walk {
         reading: Reading::default(),
@@ -265,7 +265,7 @@ impl Walk<'_> {
         let mut rest = source::read(file, &text, wrong, self.on);
         self.objects += rest.objects;
         let found = rest.objects > 0 || rest.partly;
-        if !named && !found && (rest.problems.is_empty() || !tools::looks_like_manifest(&text)) {
+        if !named && !found {
             return self.skip(
                 file.to_owned(),
                 if rest.problems.is_empty() { "no Kubernetes object" } else { "not YAML, and no Kubernetes object" },

@@ -10,7 +10,7 @@ use super::node::{Node, Position};
 use super::object::{Object, Type};
 use super::text::{self, NO_TEXT, advance};
 use super::value::Meter;
-use super::{json, yaml};
+use super::{json, tools, yaml};
 
 /// Something that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(super) struct Rest {
     pub(super) problems: Vec<Problem>,
     /// The documents that have neither `apiVersion` nor `kind`.
     pub(super) others: Vec<Problem>,
-    /// Whether a document had one of the two, or can't be known to have neither.
+    /// Whether a document had one of the two, or looks as if it was to have.
     pub(super) partly: bool,
     /// How many objects there were.
     pub(super) objects: usize,
@@ -114,6 +114,7 @@ pub(super) fn read(name: &str, source: &Arc<String>, wrong: Option<&'static str>
             continue;
         }
         if let Some((at, message)) = piece.unread.filter(|_| !is_empty(text)) {
+            reader.rest.partly |= tools::looks_like_manifest(text);
             reader.problem(Some(at), message.to_owned());
             continue;
         }
@@ -175,6 +176,7 @@ impl Reader<'_> {
             Ok(value) => self.add(&document, Vec::new(), value),
             Err((at, message)) => {
                 let at = at.map_or(document.at, |at| document.shifted(at));
+                self.rest.partly |= tools::looks_like_manifest(document.text());
                 self.problem(Some(at), in_context(message, document.text()));
             }
         }
@@ -208,6 +210,7 @@ impl Reader<'_> {
                         return self.yaml(piece);
                     }
                     let at = move_to(range.start + offset);
+                    self.rest.partly |= tools::looks_like_manifest(text);
                     return self.problem(Some(at), message);
                 }
             }
@@ -248,11 +251,16 @@ impl Reader<'_> {
                         let document = Arc::new(Document::new(source.clone(), range, at, true));
                         self.add(&document, Vec::new(), value);
                     }
-                    Err((offset, message)) => self.problem(Some(place(offset)), message),
+                    Err((offset, message)) => self.json_problem(text, place(offset), message),
                 }
             }
-            Err((offset, message)) => self.problem(Some(place(offset)), message),
+            Err((offset, message)) => self.json_problem(text, place(offset), message),
         }
+    }
+
+    fn json_problem(&mut self, text: &str, at: Position, message: String) {
+        self.rest.partly |= tools::looks_like_manifest(text);
+        self.problem(Some(at), message);
     }
 
     fn too_deep(&mut self, at: Position) {
@@ -279,7 +287,15 @@ impl Reader<'_> {
             }
             return;
         }
-        let is_other = value.get("apiVersion").is_none() && value.get("kind").is_none();
+        let mut is_other = value.get("apiVersion").is_none() && value.get("kind").is_none();
+        let mut message = "this is no Kubernetes object: apiVersion and kind must be there, as text";
+        if is_other && let Some(nearly) = tools::is_nearly_manifest(&value) {
+            (is_other, message) = (false, nearly);
+        }
+        // A comment that YAML does not know makes one text of all that follows.
+        if value.is_string() && tools::looks_like_manifest(document.text()) {
+            is_other = false;
+        }
         match Object::new(&self.file, document, items, value) {
             // An empty List may say so with null.
             Ok(object) if object.is("v1", "List") => {
@@ -294,7 +310,7 @@ impl Reader<'_> {
             }
             Err(items) => {
                 let at = document.position_of(&items, "");
-                let message = "this is no Kubernetes object: apiVersion and kind must be there, as text".to_owned();
+                let message = message.to_owned();
                 if is_other && self.rest.others.len() < PROBLEMS {
                     self.rest.others.push(Problem { file: self.file.to_string(), at: Some(at), message });
                 } else {

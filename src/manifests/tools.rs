@@ -98,21 +98,56 @@ impl Kustomizations {
     }
 }
 
+/// What every object says.
+const KEYS: [&str; 2] = ["apiVersion", "kind"];
+
 /// Whether a file that nobody named may hold a manifest: one that has neither word can't. What is written with escapes or
 /// in another encoding is read to find out.
 pub(super) fn may_be_manifest(bytes: &[u8]) -> bool {
-    let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
-    has(b"apiVersion") || has(b"kind") || bytes.iter().any(|byte| matches!(byte, b'\\' | 0))
+    let has = |word: &str| bytes.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()));
+    KEYS.into_iter().any(has) || bytes.iter().any(|byte| matches!(byte, b'\\' | 0))
 }
 
-/// Whether a text in which no object was found was meant as one.
+/// Whether a text that can't be read was meant as a manifest: it has one of the two keys, in any case, at the beginning of
+/// a line, whatever the indent, or of a map in braces.
 pub(super) fn looks_like_manifest(text: &str) -> bool {
-    ["apiVersion", "kind"].iter().any(|key| {
-        text.match_indices(key).any(|(at, _)| {
-            let before = text.get(..at).unwrap_or_default().trim_end_matches(['"', '\'']);
-            let after = text.get(at + key.len()..).unwrap_or_default().trim_start_matches(['"', '\'', ' ']);
-            let begins = before.is_empty() || before.ends_with(['\n', '\r', '{', ',', '\u{feff}']);
-            begins && after.starts_with(':')
+    let lower = text.to_ascii_lowercase();
+    KEYS.into_iter().any(|key| {
+        let key = key.to_ascii_lowercase();
+        lower.match_indices(&key).any(|(at, _)| {
+            let before = lower.get(..at).unwrap_or_default();
+            let bare = before.trim_end_matches(['"', '\'']);
+            let after = lower.get(at + key.len()..).unwrap_or_default().trim_start_matches(['"', '\'', ' ', '\t']);
+            after.starts_with(':') && (begins_line(bare) || begins_entry(bare, bare.len() < before.len()))
         })
     })
+}
+
+/// Whether nothing but an indent, marks of items and opening brackets comes after the last line break.
+fn begins_line(before: &str) -> bool {
+    let line = before.trim_end_matches([' ', '\t', '-', '[', '{', '\u{feff}', '"', '\'']);
+    line.is_empty() || line.ends_with(['\n', '\r'])
+}
+
+/// Whether an entry of a map begins here. Text that is in no quotes has commas before blanks.
+fn begins_entry(before: &str, quoted: bool) -> bool {
+    let before = if quoted { before.trim_end() } else { before };
+    before.ends_with(['{', ','])
+}
+
+/// Whether a value that is no object was meant as some: it has the two keys in another case, or is a list of objects.
+pub(super) fn is_nearly_manifest(value: &Value) -> Option<&'static str> {
+    let has = |value: &Value, key: &str| {
+        value.as_object().is_some_and(|entries| entries.keys().any(|other| other.eq_ignore_ascii_case(key)))
+    };
+    if value.is_object() {
+        return KEYS.into_iter().any(|key| has(value, key)).then_some(
+            "this is no Kubernetes object: apiVersion and kind must be there, with capitals as here and no others",
+        );
+    }
+    let is_list = value.as_array()?.iter().any(|item| KEYS.into_iter().all(|key| has(item, key)));
+    is_list.then_some(
+        "this is no Kubernetes object but a list of them, which kubectl does not take; write them one after another \
+         with lines of --- between them",
+    )
 }

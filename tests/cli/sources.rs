@@ -69,6 +69,10 @@ fn below_a_directory_what_is_no_kubernetes_object_is_skipped_and_counted() {
         ("tsconfig.json", b"{\n  // a comment\n  \"a\": 1,\n}"),
         ("kinds.yaml", b"of: [kind, apiVersion]\nall: {kind: x}\n"),
         ("list.json", b"[1, \"\\u0061\"]"),
+        ("patch.json", b"[{\"op\": \"remove\", \"path\": \"/kind\"}]"),
+        ("values.yaml", b"of:\n  kind: x\n  apiVersion: y\nkinds:\n- kind: z\n"),
+        ("prose.yml", b"a: [\nthis, kind: of text\nmankind: x\n"),
+        (".git/a.yaml", b"kind: x\n"),
         ("empty.yaml", b""),
         ("README.md", b"kind: x"),
     ]);
@@ -86,6 +90,17 @@ fn below_a_directory_what_looks_like_a_broken_manifest_is_an_error() {
         "{\"kind\" : \"Pod\"",
         "{\"\\u0061piVersion\": \"v1\"}",
         "a: 1\n---\nkind: Pod\n",
+        "  apiVersion: networking.k8s.io/v1\n kind: NetworkPolicy\n metadata: {name: p}\n",
+        "\tapiVersion: networking.k8s.io/v1\n\tkind: NetworkPolicy\n",
+        "- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicy\n  x: [",
+        "- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicy\n",
+        "[{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}]",
+        "[\n  {\n    \"apiVersion\": \"v1\",\n    \"kind\": \"Pod\"\n",
+        "apiversion: v1\nKind: Pod\n",
+        "Kind: Pod\nmetadata: [\n",
+        "// c\n{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}\n",
+        "// c\n{\n  \"apiVersion\": \"v1\",\n  \"kind\": \"Pod\"\n}\n",
+        "{\"a\": 1, \"kind\": \"Pod\"",
     ] {
         let ran = check_files(&[("a.yaml", namespace("a").as_bytes()), ("b.yaml", broken.as_bytes())]);
         fails_with(&ran, "b.yaml:");
