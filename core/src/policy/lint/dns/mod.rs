@@ -4,6 +4,7 @@
 //! a rule for the own namespace is not, although it would let a lookup through that went there. Where the cluster's
 //! resolvers are known, a rule is right if it reaches one of them.
 
+mod own;
 mod resolving;
 
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::policy::ports::{Ports, Protocol};
 use crate::policy::selectors::NAMESPACE_NAME_LABEL;
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 use crate::profile::ALLOW_DNS;
-use resolving::{NOT_AUTOMATIC, by_missing_label, is_for_dns, named_port, names_port, reaches};
+use resolving::{NOT_AUTOMATIC, by_missing_label, is_for_dns, named_port, names_port, ports_of, reaches};
 
 /// How many policies of a namespace are compared with each other: every two are, and a tenant may have thousands.
 const MANY: usize = 200;
@@ -26,7 +27,7 @@ const MANY: usize = 200;
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster, found: &mut Vec<Finding>) {
     let rules = policy.spec.rules(Direction::Egress).unwrap_or_default();
     let open = |peer: &Peer| matches!(peer, Peer::Block { cidr, .. } if cidr.prefix_len() == 0);
-    let for_dns = rules.iter().enumerate().filter(|(_, rule)| names_port(rule, Protocol::Udp, cluster));
+    let for_dns = rules.iter().enumerate().filter(|(_, rule)| names_port(rule, Protocol::Udp, namespace, cluster));
     let anywhere = for_dns.filter_map(|(i, rule)| match &rule.peers {
         None => Some((i, rule, format!("spec.egress[{i}]"))),
         Some(peers) => peers.iter().position(open).map(|j| (i, rule, format!("spec.egress[{i}].to[{j}]"))),
@@ -91,10 +92,12 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
             wrong_target(view, policy, i, rule, &right, found);
         }
     }
-    let udp = with(&|rule| names_port(rule, Protocol::Udp, view.cluster));
+    let udp = with(&|rule| names_port(rule, Protocol::Udp, view.namespace, view.cluster));
     for policy in leaving_out(view, &udp, &tcp) {
         let rules = policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate();
-        for (i, rule) in rules.filter(|(_, rule)| names_port(rule, Protocol::Udp, view.cluster)).take(FINDINGS) {
+        for (i, rule) in
+            rules.filter(|(_, rule)| names_port(rule, Protocol::Udp, view.namespace, view.cluster)).take(FINDINGS)
+        {
             udp_only(view, policy, i, rule, found);
         }
     }
@@ -178,9 +181,10 @@ fn wrong_target(
     }
     let unlabelled =
         rule.peers.iter().flatten().enumerate().find_map(|(j, peer)| by_missing_label(peer, view).map(|ns| (j, ns)));
+    let misled = own::misled(rule, view);
     let who = pods::who(&policy.spec.pods);
-    let (path, message, help) = match unlabelled {
-        Some((j, namespace)) => (
+    let (path, message, help) = match (unlabelled, &misled) {
+        (Some((j, namespace)), _) => (
             format!("spec.egress[{i}].to[{j}].namespaceSelector"),
             format!(
                 "{who} can't look names up: no namespace carries the label {NOT_AUTOMATIC}={namespace} unless somebody has put \
@@ -188,7 +192,11 @@ fn wrong_target(
             ),
             format!("select by {NAMESPACE_NAME_LABEL}, which the API server sets on every namespace"),
         ),
-        None => (
+        (None, Some(misled)) => {
+            let (why, help) = own::words(misled, view);
+            (format!("spec.egress[{i}].to[{}]", misled.peer), format!("{who} can't look names up: {why}"), help)
+        }
+        (None, None) => (
             format!("spec.egress[{i}]"),
             format!(
                 "{who} can't look names up: this cluster resolves at {}, and the rule leads elsewhere",
@@ -197,7 +205,8 @@ fn wrong_target(
             DNS_WRONG_TARGET.fix.to_owned(),
         ),
     };
-    let resolver = resolver(view.cluster);
+    let meant = misled.and_then(|misled| misled.meant).filter(|_| view.cluster.dns.is_empty());
+    let resolver = meant.unwrap_or_else(|| resolver(view.cluster));
     let mut finding = Finding::new(&DNS_WRONG_TARGET, Object::policy(view.namespace, &policy.name), message)
         .at(path)
         .help(help)
@@ -213,8 +222,8 @@ fn wrong_target(
 
 fn udp_only(view: &View<'_>, policy: &NetworkPolicy, i: usize, rule: &Rule, found: &mut Vec<Finding>) {
     let ports = rule.ports.as_deref().unwrap_or_default();
-    let udp =
-        ports.iter().enumerate().find_map(|(j, entry)| Some((j, named_port(entry, Protocol::Udp, view.cluster)?)));
+    let known = ports_of(rule, view.namespace, view.cluster);
+    let udp = ports.iter().enumerate().find_map(|(j, entry)| Some((j, named_port(entry, Protocol::Udp, &known)?)));
     let Some((j, port)) = udp else { return };
     let port = match port {
         Ports::Range(_, from, to) if (*from..=*to).contains(&PORT) => json!(PORT),
@@ -284,8 +293,9 @@ fn used(rule: &Rule, view: &View<'_>) -> Use {
     let right = if view.cluster.dns.is_empty() {
         let peers = rule.peers.as_deref();
         peers.is_none_or(|peers| peers.iter().any(|peer| by_missing_label(peer, view).is_none()))
+            && own::misled(rule, view).is_none()
     } else {
-        view.cluster.dns.iter().any(|resolver| reaches(rule, resolver, view))
+        view.cluster.dns.iter().any(|resolver| reaches(rule, resolver, view)) || own::has_resolver(rule, view)
     };
     if right { Use::Right } else { Use::Wrong }
 }

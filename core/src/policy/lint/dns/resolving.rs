@@ -7,33 +7,44 @@ use crate::policy::ports::{Ports, Protocol};
 use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Peer, Rule};
 
-/// Where resolvers listen; those of `OpenShift` at the second.
-const PORTS: [u16; 2] = [PORT, 5353];
+/// The namespace of `OpenShift`'s resolver, and where it listens. Elsewhere that port is multicast DNS, or anything.
+const OPENSHIFT: (&str, u16) = (NAMESPACES[1], 5353);
 
 /// A label that people put on namespaces, and believe to be there.
 pub(super) const NOT_AUTOMATIC: &str = "name";
 
+/// The ports at which those listen, as far as they resolve names, to whom a rule leads.
+pub(super) fn ports_of(rule: &Rule, namespace: &str, cluster: &Cluster) -> Vec<u16> {
+    let may_be_openshift = |peer: &Peer| match peer {
+        Peer::Block { cidr, .. } => cidr.prefix_len() == 0,
+        Peer::Pods { namespaces: None, .. } => namespace == OPENSHIFT.0,
+        Peer::Pods { namespaces: Some(selector), .. } => may_match(selector, &[(NAMESPACE_NAME_LABEL, OPENSHIFT.0)]),
+    };
+    let openshift = rule.peers.as_ref().is_none_or(|peers| peers.iter().any(may_be_openshift)).then_some(OPENSHIFT.1);
+    std::iter::once(PORT).chain(openshift).chain(cluster.dns.iter().map(Resolver::port)).collect()
+}
+
 /// The entry, if it names a port of resolvers, and not nearly all ports.
-pub(super) fn named_port<'p>(entry: &'p Ports, protocol: Protocol, cluster: &Cluster) -> Option<&'p Ports> {
+pub(super) fn named_port<'p>(entry: &'p Ports, protocol: Protocol, known: &[u16]) -> Option<&'p Ports> {
     /// More ports than this, and a rule is not about DNS.
     const FEW: u16 = 100;
-    let mut known = PORTS.into_iter().chain(cluster.dns.iter().map(Resolver::port));
     let named = match entry {
         Ports::Range(p, from, to) => {
-            *p == protocol && to - from < FEW && known.any(|port| (*from..=*to).contains(&port))
+            *p == protocol && to - from < FEW && known.iter().any(|port| (*from..=*to).contains(port))
         }
         Ports::Named(p, name) => *p == protocol && name.contains("dns"),
     };
     named.then_some(entry)
 }
 
-pub(super) fn names_port(rule: &Rule, protocol: Protocol, cluster: &Cluster) -> bool {
-    rule.ports.iter().flatten().any(|entry| named_port(entry, protocol, cluster).is_some())
+pub(super) fn names_port(rule: &Rule, protocol: Protocol, namespace: &str, cluster: &Cluster) -> bool {
+    let known = ports_of(rule, namespace, cluster);
+    rule.ports.iter().flatten().any(|entry| named_port(entry, protocol, &known).is_some())
 }
 
 /// Whether a rule is there for DNS, or makes one needless.
 pub(super) fn is_for_dns(rule: &Rule, protocol: Protocol, namespace: &str, cluster: &Cluster) -> bool {
-    if names_port(rule, protocol, cluster) {
+    if names_port(rule, protocol, namespace, cluster) {
         return true;
     }
     let wide = |entry: &Ports| match entry {
