@@ -10,6 +10,7 @@ mod resolving;
 use serde_json::{Value, json};
 
 use super::catalogue::{DNS_ANY_DESTINATION, DNS_MISSING, DNS_UDP_ONLY, DNS_WRONG_TARGET};
+use super::world::on_all_ports;
 use super::{FINDINGS, Finding, Fix, Object, View, pods};
 use crate::inventory::cluster::dns::PORT;
 use crate::inventory::{Cluster, Resolver, Workload};
@@ -18,7 +19,7 @@ use crate::policy::ports::{Ports, Protocol};
 use crate::policy::selectors::NAMESPACE_NAME_LABEL;
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 use crate::profile::ALLOW_DNS;
-use resolving::{NOT_AUTOMATIC, by_missing_label, is_for_dns, named_port, names_port, ports_of, reaches};
+use resolving::{NOT_AUTOMATIC, by_missing_label, has_port, is_for_dns, named_port, names_port, ports_of, reaches};
 
 /// How many policies of a namespace are compared with each other: every two are, and a tenant may have thousands.
 const MANY: usize = 200;
@@ -27,13 +28,22 @@ const MANY: usize = 200;
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster, found: &mut Vec<Finding>) {
     let rules = policy.spec.rules(Direction::Egress).unwrap_or_default();
     let open = |peer: &Peer| matches!(peer, Peer::Block { cidr, .. } if cidr.prefix_len() == 0);
-    let for_dns = rules.iter().enumerate().filter(|(_, rule)| names_port(rule, Protocol::Udp, namespace, cluster));
+    // What is let through on every port of every protocol is a graver lint's.
+    let is_asked = |rule: &Rule| {
+        !on_all_ports(rule) && (names_port(rule, Protocol::Udp, namespace, cluster) || has_port(rule, Protocol::Udp))
+    };
+    let for_dns = rules.iter().enumerate().filter(|(_, rule)| is_asked(rule));
     let anywhere = for_dns.filter_map(|(i, rule)| match &rule.peers {
         None => Some((i, rule, format!("spec.egress[{i}]"))),
         Some(peers) => peers.iter().position(open).map(|j| (i, rule, format!("spec.egress[{i}].to[{j}]"))),
     });
     for (i, rule, path) in anywhere.take(FINDINGS) {
         let resolver = resolver(cluster);
+        let known = ports_of(rule, namespace, cluster);
+        let is_dns =
+            |entry: &Ports| Protocol::ALL.into_iter().any(|protocol| named_port(entry, protocol, &known).is_some());
+        let is_for_dns_alone = rule.ports.iter().flatten().all(is_dns);
+        let leave_out = if is_for_dns_alone { "" } else { "leave port 53 out of this rule, and " };
         let mut finding = Finding::new(
             &DNS_ANY_DESTINATION,
             Object::policy(namespace, &policy.name),
@@ -43,10 +53,11 @@ pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster,
             ),
         )
         .at(path)
-        .help(format!("let them reach the cluster's resolver alone{}", unless_known(cluster)))
+        .help(format!("{leave_out}let them reach the cluster's resolver alone{}", unless_known(cluster)))
         .snippet(format!("egress:\n{}", rule_yaml(&resolver, 0)));
-        // Which resolver a cluster has is a person's knowledge unless it is stated.
+        // Which resolver a cluster has is a person's knowledge unless it is stated, and so is where else a rule is to lead.
         if rule.peers.is_none()
+            && is_for_dns_alone
             && !cluster.dns.is_empty()
             && let Some(patch) = pods::add(&format!("spec.egress[{i}].to"), &resolver.peers())
         {

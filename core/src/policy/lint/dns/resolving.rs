@@ -42,16 +42,19 @@ pub(super) fn names_port(rule: &Rule, protocol: Protocol, namespace: &str, clust
     rule.ports.iter().flatten().any(|entry| named_port(entry, protocol, &known).is_some())
 }
 
+/// Whether port 53 is among the ports that a rule states, however many.
+pub(super) fn has_port(rule: &Rule, protocol: Protocol) -> bool {
+    let has =
+        |entry: &Ports| matches!(entry, Ports::Range(p, from, to) if *p == protocol && (*from..=*to).contains(&PORT));
+    rule.ports.iter().flatten().any(has)
+}
+
 /// Whether a rule is there for DNS, or makes one needless.
 pub(super) fn is_for_dns(rule: &Rule, protocol: Protocol, namespace: &str, cluster: &Cluster) -> bool {
     if names_port(rule, protocol, namespace, cluster) {
         return true;
     }
-    let wide = |entry: &Ports| match entry {
-        Ports::Range(p, from, to) => *p == protocol && (*from..=*to).contains(&PORT),
-        Ports::Named(..) => false,
-    };
-    if rule.ports.as_ref().is_some_and(|ports| !ports.iter().any(wide)) {
+    if rule.ports.is_some() && !has_port(rule, protocol) {
         return false;
     }
     let own = [namespace];
