@@ -36,14 +36,14 @@ metadata: {name: other, namespace: team-a}
 spec: {podSelector: {}}
 ";
 
-fn write(directory: &Path, file: &str, text: &str) {
+pub(crate) fn write(directory: &Path, file: &str, text: &str) {
     let file = directory.join(file);
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(file, text).unwrap();
 }
 
 /// Runs `git apply` with a patch on its standard input.
-fn git_apply(directory: &Path, patch: &str) {
+pub(crate) fn git_apply(directory: &Path, patch: &str) {
     use std::io::Write;
     let mut child = Command::new("git")
         .args(["apply", "--whitespace=nowarn", "-"])

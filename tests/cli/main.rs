@@ -24,6 +24,7 @@ mod lint_pages;
 mod lints;
 mod matrix;
 mod mended;
+mod mending;
 mod places;
 mod readme;
 mod refused;

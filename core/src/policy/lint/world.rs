@@ -29,6 +29,7 @@ pub(super) fn policy(
     found: &mut Vec<Finding>,
 ) {
     let object = || Object::policy(namespace, &policy.name);
+    let has_other_ways = is_let_through_by_name(policy);
     for (direction, index, rule) in words::rules(policy) {
         if on_all_ports(rule) && !is_full(found, &OPEN_WORLD) {
             near_world(policy, (direction, index, rule), &object, found);
@@ -37,7 +38,7 @@ pub(super) fn policy(
             near_all(policy, (direction, index, rule), &object, found);
         }
         if direction == Direction::Egress {
-            metadata(policy, index, rule, &object, found);
+            metadata(policy, index, rule, has_other_ways, &object, found);
         }
         for (j, peer) in rule.peers.iter().flatten().enumerate() {
             if let Peer::Block { cidr, except } = peer {
@@ -199,13 +200,33 @@ fn near_all(
 }
 
 /// Who can reach it on TCP 80 can ask for it; a rule for other ports can't.
-fn metadata(policy: &NetworkPolicy, index: usize, rule: &Rule, object: &impl Fn() -> Object, found: &mut Vec<Finding>) {
-    let on_its_port = rule.ports.as_ref().is_none_or(|ports| {
+fn is_for_metadata(rule: &Rule) -> bool {
+    rule.ports.as_ref().is_none_or(|ports| {
         ports.iter().any(
             |entry| matches!(entry, Ports::Range(Protocol::Tcp, from, to) if (*from..=*to).contains(&METADATA_PORT)),
         )
-    });
-    if !on_its_port || is_full(found, &METADATA_REACHABLE) {
+    })
+}
+
+/// Whether the policy lets pods reach the metadata in a way that no exception takes away: by its very address, or by a rule
+/// for every destination.
+fn is_let_through_by_name(policy: &NetworkPolicy) -> bool {
+    let is_it = |peer: &Peer| matches!(peer, Peer::Block { cidr, .. } if *cidr == IpNet::from(METADATA));
+    let rules = words::rules(policy).filter(|(direction, _, _)| *direction == Direction::Egress);
+    rules
+        .filter(|(_, _, rule)| is_for_metadata(rule))
+        .any(|(_, _, rule)| rule.peers.as_ref().is_none_or(|peers| peers.iter().any(is_it)))
+}
+
+fn metadata(
+    policy: &NetworkPolicy,
+    index: usize,
+    rule: &Rule,
+    has_other_ways: bool,
+    object: &impl Fn() -> Object,
+    found: &mut Vec<Finding>,
+) {
+    if !is_for_metadata(rule) || is_full(found, &METADATA_REACHABLE) {
         return;
     }
     let net = IpNet::from(METADATA);
@@ -244,14 +265,19 @@ fn metadata(policy: &NetworkPolicy, index: usize, rule: &Rule, object: &impl Fn(
         }
         let mut all: Vec<Value> = except.iter().map(|taken| json!(taken.to_string())).collect();
         all.push(json!(text));
+        let finding = finding.snippet(excepting(&cidr.to_string(), all));
+        // An exception alone would have no effect, and whether the address itself is meant is a person's decision.
+        if has_other_ways {
+            let help = format!("take {text} out with except, and away where this policy lets it through besides");
+            found.push(finding.help(help));
+            continue;
+        }
         let fix = if except.is_empty() {
             words::set(&format!("{path}.except"), json!([text]))
         } else {
             words::set(&format!("{path}.except.-"), json!(text))
         };
-        found.push(
-            finding.help(format!("take {text} out with except")).snippet(excepting(&cidr.to_string(), all)).fix(fix),
-        );
+        found.push(finding.help(format!("take {text} out with except")).fix(fix));
     }
 }
 
