@@ -122,7 +122,9 @@ fn what_its_policies_do(namespace: &Judged, text: &mut Text) {
         text.line(format_args!("  hostNetwork: NetworkPolicies do not hold back {pods} in most CNIs"));
     }
     if namespace.verdict.capped {
-        text.line(format_args!("  capped: the selectors are too entangled to judge exactly, so the worse was assumed"));
+        text.line(format_args!(
+            "  capped: there are too many selectors, peers or ports to judge exactly, so the worse was assumed"
+        ));
     }
 }
 

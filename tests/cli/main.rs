@@ -7,6 +7,7 @@
     reason = "a test may fail like this, also in its helpers"
 )]
 
+mod advice;
 mod bad_input;
 mod baseline;
 mod check;

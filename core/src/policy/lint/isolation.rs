@@ -49,9 +49,9 @@ fn types_missing(policy: &NetworkPolicy, notes: &Notes, namespace: &str, found: 
             &TYPES_MISSING,
             Object::policy(namespace, &policy.name),
             format!(
-                "policyTypes is left out and {written}, so this isolates for ingress alone: {} can reach whatever it could \
+                "policyTypes is left out and {written}, so this isolates for ingress alone: {} can reach all that they could \
                  before",
-                words::pods(&policy.spec.pods)
+                words::all_pods(&policy.spec.pods)
             ),
         )
         .at(if notes.empties_egress { "spec.egress" } else { "spec" })

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::catalogue::{NAMED_PORT_UNRESOLVED, PROTOCOL_IMPLICIT};
 use super::{FINDINGS, Finding, Fix, Object, dangling, pods};
-use crate::inventory::{Inventory, Workload};
+use crate::inventory::{ContainerPort, Inventory, Workload};
 use crate::policy::parse::Notes;
 use crate::policy::ports::{Ports, Protocol};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
@@ -95,6 +95,15 @@ impl Place<'_> {
             .collect();
         others.sort();
         others.dedup();
+        let of_protocol = |known: &&ContainerPort| known.name == port && known.protocol != protocol;
+        let other_protocol = reached.iter().flat_map(|workload| &workload.ports).find(of_protocol);
+        if let Some(known) = other_protocol {
+            let has = known.protocol;
+            let help = format!("the containers' port {port:?} ({}) is {has}: write protocol: {has}", known.number);
+            let snippet = format!("- protocol: {has}\n  port: {}\n", pods::yaml(port));
+            found.push(self.finding(path, message, help, Some(snippet)));
+            return;
+        }
         let help = if others.is_empty() {
             format!("give the containers a port named {port:?}, or write the port's number")
         } else {

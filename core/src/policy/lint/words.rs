@@ -25,6 +25,11 @@ pub(super) fn pods(selector: &Selector) -> String {
     if selector.selects_all() { "every pod".to_owned() } else { format!("pods with {}", short(&selector.to_string())) }
 }
 
+/// The same in the plural, where more is said of them.
+pub(super) fn all_pods(selector: &Selector) -> String {
+    if selector.selects_all() { "all pods".to_owned() } else { pods(selector) }
+}
+
 /// The namespaces that pods are of, by a selector.
 pub(super) fn of_namespaces(selector: &Selector) -> String {
     if selector.selects_all() {

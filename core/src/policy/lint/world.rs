@@ -11,7 +11,7 @@ use super::{Finding, Object, Severity, View, culprits, is_full};
 use crate::inventory::{Cluster, Resolver};
 use crate::policy::cidr::{self, Family};
 use crate::policy::holes::Kind;
-use crate::policy::parse::Notes;
+use crate::policy::parse::{Noncanonical, Notes};
 use crate::policy::ports::{self, Ports, Protocol};
 use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule, explain};
@@ -47,23 +47,40 @@ pub(super) fn policy(
         }
     }
     for cidr in &notes.noncanonical {
-        found.push(
-            Finding::new(
-                &NONCANONICAL_CIDR,
-                object(),
-                format!(
-                    "{} means {} here, and something else, or nothing, to other readers: who can reach the pods, or be \
-                     reached by them, then hangs on the API server and the network plugin",
-                    words::short(&cidr.written),
-                    cidr.canonical
-                ),
-            )
-            .at(&cidr.path)
-            .help(format!("write {}", cidr.canonical))
-            .snippet(yaml(&json!({ "cidr": cidr.canonical.to_string() })))
-            .fix(words::set(&cidr.path, json!(cidr.canonical.to_string()))),
-        );
+        found.push(noncanonical(cidr, object()));
     }
+}
+
+/// A CIDR that other readers may take for another one, or that is only written in another way.
+fn noncanonical(cidr: &Noncanonical, object: Object) -> Finding {
+    let (written, canonical) = (words::short(&cidr.written), cidr.canonical);
+    let (severity, message) = if is_the_same(cidr) {
+        let message = format!(
+            "{written} means the same as {canonical}, which is how the API server wants it written: it warns of other forms, \
+             and tools that compare texts take the two for different blocks"
+        );
+        (Severity::Info, message)
+    } else {
+        let message = format!(
+            "{written} means {canonical} here, and something else, or nothing, to other readers: who can reach the pods, or be \
+             reached by them, then hangs on the API server and the network plugin"
+        );
+        (NONCANONICAL_CIDR.severity, message)
+    };
+    let finding = Finding::new(&NONCANONICAL_CIDR, object, message)
+        .at(&cidr.path)
+        .help(format!("write {canonical}"))
+        .snippet(yaml(&json!({ "cidr": canonical.to_string() })))
+        .fix(words::set(&cidr.path, json!(canonical.to_string())));
+    Finding { severity, ..finding }
+}
+
+/// Whether every reader takes the text for the same block: only the letters of an IPv6 address are others, or its zeros.
+fn is_the_same(cidr: &Noncanonical) -> bool {
+    let parts = cidr.written.split_once('/');
+    parts.is_some_and(|(address, prefix)| {
+        address.parse() == Ok(cidr.canonical.addr()) && prefix == cidr.canonical.prefix_len().to_string()
+    })
 }
 
 /// The holes of a namespace: `open-world` and `open-cluster`.

@@ -1,0 +1,83 @@
+//! What findings say, where the words depend on what is found.
+
+use ringfence_core::inventory::Cluster;
+use ringfence_core::policy::lint::{self, Severity};
+use ringfence_core::policy::parse;
+use serde_json::{Value, json};
+
+use crate::run::check;
+
+fn found(manifests: &str, id: &str) -> Vec<Value> {
+    let report = check(manifests, &["-o", "json"]).json();
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings.filter(|finding| finding["id"] == id).cloned().collect()
+}
+
+fn policy(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": { "name": "p", "namespace": "shop" },
+        "spec": spec,
+    })
+}
+
+#[test]
+fn another_way_of_writing_the_same_block_is_information_and_another_block_to_other_readers_a_warning() {
+    // As in a cluster, that holds what its API server took before 1.36; in files the others are errors.
+    let of = |cidr: &str| {
+        let policy = policy(&json!({ "podSelector": {}, "ingress": [{ "from": [{ "ipBlock": { "cidr": cidr } }] }] }));
+        let (policy, notes) = parse::noted(&policy, parse::Source::Cluster).unwrap();
+        let found = lint::policy(&policy, &notes, "shop", &Cluster::default());
+        let found = found.into_iter().find(|finding| finding.lint.id == "noncanonical-cidr").unwrap();
+        (found.severity, found.message.contains("something else"))
+    };
+    for cidr in ["FE80::/10", "2001:DB8::/32", "2001:0db8:0::/32"] {
+        assert_eq!(of(cidr), (Severity::Info, false), "{cidr}");
+    }
+    for cidr in ["10.0.0.1/8", "2001:DB8::1/32", "010.0.0.0/8", "10.0.0.0/08", "::ffff:10.0.0.0/104"] {
+        assert_eq!(of(cidr), (Severity::Warning, true), "{cidr}");
+    }
+}
+
+#[test]
+fn a_port_of_that_name_and_another_protocol_is_told_as_such() {
+    let policy = policy(&json!({
+        "podSelector": { "matchLabels": { "app": "db" } },
+        "ingress": [{ "from": [{ "podSelector": {} }], "ports": [{ "protocol": "TCP", "port": "pg" }] }],
+    }));
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "db", "namespace": "shop", "labels": { "app": "db" } },
+        "spec": { "containers": [{ "name": "db", "ports": [
+            { "name": "admin", "containerPort": 8080 },
+            { "name": "pg", "containerPort": 5432, "protocol": "UDP" },
+        ] }] },
+    });
+    let found = found(&format!("{policy}\n---\n{pod}"), "named-port-unresolved");
+    assert_eq!(found[0]["fix"], "the containers' port \"pg\" (5432) is UDP: write protocol: UDP");
+    assert_eq!(found[0]["snippet"], "- protocol: UDP\n  port: pg\n");
+}
+
+#[test]
+fn pods_are_many_in_the_words_of_types_missing() {
+    for (selector, who) in [(json!({}), "all pods"), (json!({ "matchLabels": { "app": "db" } }), "pods with app = db")]
+    {
+        let found = found(&policy(&json!({ "podSelector": selector })).to_string(), "types-missing");
+        let message = found[0]["message"].as_str().unwrap();
+        assert!(message.ends_with(&format!(": {who} can reach all that they could before")), "{message}");
+    }
+}
+
+#[test]
+fn too_many_ports_are_not_called_selectors_that_are_entangled() {
+    let ports: Vec<Value> = (0..32_500).map(|n| json!({ "protocol": "TCP", "port": 1 + 2 * n })).collect();
+    let deny = policy(&json!({
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{ "from": [{ "namespaceSelector": {} }], "ports": ports }],
+    }));
+    let said = check(&deny.to_string(), &[]).stdout;
+    assert!(said.contains("\n  capped: there are too many selectors, peers or ports to judge exactly"), "{said}");
+}
