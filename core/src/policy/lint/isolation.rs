@@ -4,10 +4,11 @@ use serde_json::json;
 
 use super::catalogue::{ALLOW_ALL, BASELINE_INCOMPLETE, INERT_RULES, TYPES_MISSING};
 use super::words::{self, yaml};
-use super::{Finding, Fix, Object, View, culprits, pods};
+use super::{Finding, Fix, Object, View, culprits, dns, pods};
 use crate::policy::holes::Kind;
 use crate::policy::parse::Notes;
 use crate::policy::{Direction, NetworkPolicy, explain};
+use crate::profile::ALLOW_DNS;
 
 /// `types-missing` and `inert-rules`.
 pub(super) fn policy(policy: &NetworkPolicy, notes: &Notes, namespace: &str, found: &mut Vec<Finding>) {
@@ -99,10 +100,17 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
             "metadata": { "name": name, "namespace": view.namespace },
             "spec": { "podSelector": {}, "policyTypes": [kind] },
         });
+        // A deny alone would leave pods without DNS that could resolve names before.
+        let allow_dns = if direction == Direction::Egress { dns::beside_deny(view) } else { None };
+        let with_dns = if allow_dns.is_some() {
+            format!(", and one that allows DNS, as {ALLOW_DNS} of the baseline does,")
+        } else {
+            ",".to_owned()
+        };
         found.push(
             Finding::new(&BASELINE_INCOMPLETE, Object::namespace(view.namespace), format!("{}: {gap}", view.namespace))
                 .help(format!(
-                    "add a NetworkPolicy with podSelector: {{}} and policyTypes: [{kind}], or all of the baseline: ringfence \
+                    "add a NetworkPolicy with podSelector: {{}} and policyTypes: [{kind}]{with_dns} or all of the baseline: ringfence \
                      render --profile {profile} --namespace {}",
                     view.namespace
                 ))
@@ -111,7 +119,7 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
                      {}\nspec:\n  podSelector: {{}}\n  policyTypes:\n  - {kind}\n",
                     pods::yaml(view.namespace)
                 ))
-                .fix(Fix::Add(vec![policy])),
+                .fix(Fix::Add(std::iter::once(policy).chain(allow_dns).collect())),
         );
     }
 }

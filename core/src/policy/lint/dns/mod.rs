@@ -14,11 +14,11 @@ use super::world::on_all_ports;
 use super::{FINDINGS, Finding, Fix, Object, View, pods};
 use crate::inventory::cluster::dns::PORT;
 use crate::inventory::{Cluster, Resolver, Workload};
-use crate::policy::coverage;
+use crate::policy::coverage::{self, Coverage};
 use crate::policy::ports::{Ports, Protocol};
 use crate::policy::selectors::NAMESPACE_NAME_LABEL;
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
-use crate::profile::ALLOW_DNS;
+use crate::profile::{self, ALLOW_DNS, Profile};
 use resolving::{NOT_AUTOMATIC, by_missing_label, has_port, is_for_dns, named_port, names_port, ports_of, reaches};
 
 /// How many policies of a namespace are compared with each other: every two are, and a tenant may have thousands.
@@ -89,12 +89,7 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
     let right = with(&|rule| used(rule, view) == Use::Right);
     let any = with(&|rule| used(rule, view) != Use::Other);
     let tcp = with(&|rule| is_for_dns(rule, Protocol::Tcp, view.namespace, view.cluster));
-    // Whoever chose a profile without DNS, such as deny-all, meant it.
-    let is_meant = view.profile.is_some_and(|profile| {
-        let mut rules = profile.policies().iter().flat_map(|policy| policy.parsed.spec.egress.iter().flatten());
-        !rules.any(|rule| is_for_dns(rule, Protocol::Udp, view.namespace, view.cluster))
-    });
-    if !is_meant {
+    if !is_meant(view) {
         missing(view, &isolating, &any, found);
     }
     for policy in any.iter().take(MANY) {
@@ -112,6 +107,62 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
             udp_only(view, policy, i, rule, found);
         }
     }
+}
+
+/// Whether it is meant that no pod resolves names: whoever chose a profile without DNS, such as deny-all, knew.
+fn is_meant(view: &View<'_>) -> bool {
+    view.profile.is_some_and(|profile| {
+        let mut rules = profile.policies().iter().flat_map(|policy| policy.parsed.spec.egress.iter().flatten());
+        !rules.any(|rule| is_for_dns(rule, Protocol::Udp, view.namespace, view.cluster))
+    })
+}
+
+/// The policy that is to be added beside a deny for the egress of every pod, where that would leave some without DNS that
+/// nobody meant to leave without: the profile's own if it leads to where this cluster resolves.
+pub(super) fn beside_deny(view: &View<'_>) -> Option<Value> {
+    let allows = |policy: &&NetworkPolicy| {
+        let rules = policy.spec.rules(Direction::Egress).unwrap_or_default();
+        pods::isolates(policy, Direction::Egress) && rules.iter().any(|rule| used(rule, view) != Use::Other)
+    };
+    let allowing: Vec<&NetworkPolicy> = view.policies.iter().copied().filter(allows).collect();
+    let lacks = |workload: &Workload| {
+        !workload.host_network && !allowing.iter().any(|policy| policy.spec.pods.matches(&workload.labels))
+    };
+    let workloads = view.workloads();
+    let some_lack = if workloads.is_empty() { allowing.is_empty() } else { workloads.iter().any(lacks) };
+    if is_meant(view) || !some_lack {
+        return None;
+    }
+    let leads_there = |policy: &&profile::Policy| {
+        let spec = &policy.parsed.spec;
+        let mut rules = spec.egress.iter().flatten();
+        spec.pods.selects_all() && spec.ingress.is_none() && rules.any(|rule| used(rule, view) == Use::Right)
+    };
+    let of_profile = view.profile.into_iter().flat_map(Profile::policies).find(leads_there);
+    let (name, spec) = match of_profile {
+        Some(policy) => (policy.name.as_str(), serde_json::to_value(&policy.api).ok()?),
+        None => (ALLOW_DNS, allowing_spec(&resolver(view.cluster), &json!({}))),
+    };
+    Some(json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": { "name": free_names(view, name).next()?, "namespace": view.namespace },
+        "spec": spec,
+    }))
+}
+
+/// A name that no policy of the namespace has, and others.
+fn free_names<'v>(view: &'v View<'_>, name: &'v str) -> impl Iterator<Item = String> + 'v {
+    let names = (1..).map(move |n| if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
+    names.filter(|name| !view.policies.iter().any(|policy| policy.name == *name))
+}
+
+fn allowing_spec(resolver: &Resolver, selector: &Value) -> Value {
+    json!({
+        "podSelector": selector,
+        "policyTypes": ["Egress"],
+        "egress": [{ "to": resolver.peers(), "ports": ports_json(resolver) }],
+    })
 }
 
 fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy], found: &mut Vec<Finding>) {
@@ -139,11 +190,12 @@ fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy]
         }
     }
     let resolver = resolver(view.cluster);
-    let mut names = (1..).map(|n| if n == 1 { ALLOW_DNS.to_owned() } else { format!("{ALLOW_DNS}-{n}") });
+    // One may be added by the fix of baseline-incomplete already.
+    let is_added = view.verdict.egress.coverage != Coverage::Complete && beside_deny(view).is_some();
+    let mut names = free_names(view, ALLOW_DNS).skip(usize::from(is_added));
     for (policy, whose) in policies {
         let selector = selector_json(policy);
-        let is_free = |name: &String| !view.policies.iter().any(|policy| policy.name == *name);
-        let name = names.find(is_free).unwrap_or_default();
+        let name = names.next().unwrap_or_default();
         found.push(
             Finding::new(
                 &DNS_MISSING,
@@ -164,11 +216,7 @@ fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy]
                 "apiVersion": "networking.k8s.io/v1",
                 "kind": "NetworkPolicy",
                 "metadata": { "name": name, "namespace": view.namespace },
-                "spec": {
-                    "podSelector": selector,
-                    "policyTypes": ["Egress"],
-                    "egress": [{ "to": resolver.peers(), "ports": ports_json(&resolver) }],
-                },
+                "spec": allowing_spec(&resolver, &selector),
             })])),
         );
     }
