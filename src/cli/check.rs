@@ -196,7 +196,7 @@ fn fix(report: &Report, sources: &manifests::Sources, inventory: &Inventory, nam
         !text.contains('\0') && std::fs::read(file).is_ok_and(|bytes| bytes == text.as_bytes())
     };
     let sources = Sources::new(|file| sources.text(file).filter(|text| is_plain(file, text)));
-    let fixes = fix::fixes(&report.findings, &sources, namespace, known);
+    let fixes = fix::fixes(&report.findings, &sources, namespace, inventory.assumes_namespace, known);
     written(io::stdout().lock().write_all(fixes.diff.as_bytes()))?;
     for line in &fixes.left_out {
         eprintln!("ringfence: left out: {}", sanitised(line));

@@ -38,13 +38,15 @@ struct Work<'a> {
     additions: Vec<(&'a Placed, &'a [Value])>,
 }
 
-/// Makes a patch of what mends findings. Objects that do not state a namespace are in `default_namespace`; an object that
-/// is `known` already is not added.
+/// Makes a patch of what mends findings. Objects that do not state a namespace are in `default_namespace`, and nothing is
+/// added to that one where it `is_assumed`: it would hold for whichever is meant. An object that is `known` already is not
+/// added.
 #[must_use]
 pub fn fixes(
     findings: &[Placed],
     sources: &Sources<'_>,
     default_namespace: &str,
+    is_assumed: bool,
     known: impl Fn(&Object) -> bool,
 ) -> Fixes {
     let mut by_file: BTreeMap<&str, Work<'_>> = BTreeMap::new();
@@ -82,6 +84,10 @@ pub fn fixes(
         let mut added: BTreeSet<String> = BTreeSet::new();
         let stated = stated_namespaces(&text);
         for (placed, objects) in work.additions {
+            if is_assumed && objects.iter().any(|object| is_unstated(object, default_namespace, &stated)) {
+                fixes.leave_out(placed, "which namespace is meant is not said; give --namespace");
+                continue;
+            }
             if let Some(new) = beside_name.as_deref().filter(|_| is_there) {
                 fixes.leave_out(placed, &format!("{new} is there already, and is left as it is"));
                 continue;
@@ -255,12 +261,17 @@ fn stated_namespaces(text: &str) -> BTreeSet<String> {
     stated.map(str::to_owned).collect()
 }
 
+/// Whether an object is for the default namespace, and nothing beside it states that one.
+fn is_unstated(object: &Value, default_namespace: &str, stated: &BTreeSet<String>) -> bool {
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
+    !stated.contains(default_namespace) && namespace == Some(default_namespace)
+}
+
 /// An object without its namespace, where that is the default one and was not stated.
 fn unstated(object: &Value, default_namespace: &str, stated: &BTreeSet<String>) -> Value {
     let mut object = object.clone();
-    if !stated.contains(default_namespace)
+    if is_unstated(&object, default_namespace, stated)
         && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
-        && metadata.get("namespace").and_then(Value::as_str) == Some(default_namespace)
     {
         metadata.remove("namespace");
     }

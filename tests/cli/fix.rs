@@ -70,7 +70,7 @@ fn patch(file: &str, name: &str, operations: Value) -> Placed {
 
 fn fixed(file: &str, text: &str, findings: &[Placed]) -> Fixes {
     let sources = Sources::new(|asked| (asked == file).then(|| Arc::from(text)));
-    fixes(findings, &sources, "default", |_| false)
+    fixes(findings, &sources, "default", false, |_| false)
 }
 
 /// What a file is after the patch, by the real `git apply`.
@@ -234,25 +234,36 @@ fn nothing_is_added_that_is_there_already_or_twice() {
     let twice = fixed("a.yaml", WEB, &[add(), add()]);
     assert_eq!((twice.mended, applied("a.yaml", WEB, &twice).matches("ConfigMap").count()), (2, 1));
     let sources = Sources::new(|_| Some(Arc::from(WEB)));
-    let known = fixes(&[add()], &sources, "default", |object| object.name == "c");
+    let known = fixes(&[add()], &sources, "default", false, |object| object.name == "c");
     assert_eq!(known.diff, "");
     assert!(known.left_out[0].contains("an object of that name is there already"), "{:?}", known.left_out);
 }
 
 #[test]
-fn what_is_added_states_a_namespace_only_where_what_is_there_states_one() {
+fn what_is_added_states_a_namespace_only_where_what_is_there_states_one_and_is_left_out_where_nobody_says_which() {
     let deny = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: deny\nspec:\n  podSelector: {}\n  \
                 policyTypes: [Ingress]\n";
-    for (manifests, states) in [
-        (deny.to_owned(), false),
-        (deny.replace("name: deny", "name: deny\n  namespace: default"), true),
-        (format!("{deny}---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n"), true),
+    let stated = deny.replace("name: deny", "name: deny\n  namespace: default");
+    let namespace = format!("{deny}---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n");
+    for (manifests, arguments, states) in [
+        (deny, vec![], None),
+        (deny, vec!["--namespace", "default"], Some(false)),
+        (&stated, vec![], Some(true)),
+        (&namespace, vec![], Some(true)),
     ] {
         let directory = tempfile::tempdir().unwrap();
-        write(directory.path(), "a.yaml", &manifests);
-        let ran = ringfence_in(directory.path(), &["check", "--fix", "a.yaml"], "");
-        assert!(ran.stdout.contains("\n+  name: default-deny-egress\n"), "{}{}", ran.stdout, ran.stderr);
-        assert_eq!(ran.stdout.contains("\n+  namespace: default\n"), states, "{}", ran.stdout);
+        write(directory.path(), "a.yaml", manifests);
+        let ran = ringfence_in(directory.path(), &[&["check", "--fix", "a.yaml"], &arguments[..]].concat(), "");
+        let adds = ran.stdout.contains("\n+  name: default-deny-egress\n");
+        assert_eq!(adds, states.is_some(), "{}{}", ran.stdout, ran.stderr);
+        let Some(says) = states else {
+            assert_eq!(ran.stdout, "");
+            let why =
+                "baseline-incomplete of Namespace default: which namespace is meant is not said; give --namespace\n";
+            assert!(ran.stderr.contains(why), "{}", ran.stderr);
+            continue;
+        };
+        assert_eq!(ran.stdout.contains("\n+  namespace: default\n"), says, "{}", ran.stdout);
         git_apply(directory.path(), &ran.stdout);
     }
 }
@@ -322,7 +333,7 @@ fn what_would_go_beside_a_file_that_is_there_already_is_not_counted() {
         assert!(fixes.diff.contains("+++ b/k8s/flow-ringfence.yaml\n"), "{}", fixes.diff);
     }
     let sources = Sources::new(|_| Some(Arc::from(flow)));
-    let both = fixes(&[add("flow.json"), add("flow.yaml")], &sources, "default", |_| false);
+    let both = fixes(&[add("flow.json"), add("flow.yaml")], &sources, "default", false, |_| false);
     assert_eq!((both.mended, both.diff.matches("+++ ").count()), (1, 1), "{}", both.diff);
     assert!(both.left_out[0].contains("flow-ringfence.yaml is there already"), "{:?}", both.left_out);
 }
