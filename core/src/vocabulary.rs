@@ -12,6 +12,9 @@ pub const PROFILE: &str = "ringfence.dev/profile";
 pub const MODE: &str = "ringfence.dev/mode";
 /// Label on a Namespace: `true` while its baseline is effective. Only the controller writes it.
 pub const ISOLATED: &str = "ringfence.dev/isolated";
+/// The labels of a Namespace that the webhook guards: to set or change one takes permission, or the controller. Others under
+/// [`PREFIX`] mean nothing, and anybody who may label a namespace can set them.
+pub const GUARDED: [&str; 3] = [PROFILE, MODE, ISOLATED];
 /// Annotation on a Namespace in mode `exempt`: why.
 pub const EXEMPT_REASON: &str = "ringfence.dev/exempt-reason";
 /// Annotation on a Namespace in mode `exempt`: until when (RFC 3339).

@@ -6,7 +6,7 @@ use crate::admission::permission::{NONE, Use};
 use crate::admission::review::Request;
 use crate::admission::{Context, Decided, Decision, Reason, Stop};
 use crate::object::{Object, ObjectMeta};
-use crate::vocabulary::{ISOLATED, MODE, Mode, PROFILE};
+use crate::vocabulary::{GUARDED, ISOLATED, MODE, Mode, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
     super::decide(request, context, create, update)
@@ -48,7 +48,7 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
     if terminating || context.is_controller(request) {
         return Ok(Decision::allow(Reason::Allowed));
     }
-    let stripped: Vec<(&str, String)> = [PROFILE, MODE, ISOLATED]
+    let stripped: Vec<(&str, String)> = GUARDED
         .into_iter()
         .filter(|key| object.metadata.as_ref().and_then(|metadata| metadata.label(key)).is_none())
         .filter_map(|key| Some((key, old.label(key)?.to_owned())))

@@ -10,7 +10,7 @@ use super::world::{leaves_out, on_all_ports};
 use super::{FINDINGS, Finding, Object, is_full};
 use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
-use crate::vocabulary::PREFIX;
+use crate::vocabulary::{GUARDED, PROFILE};
 
 /// `and-or`, `spoofable-namespace` and `spoofable-pod`.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, found: &mut Vec<Finding>) {
@@ -113,12 +113,12 @@ fn spoofable(
         }
         return;
     }
-    // A name that is listed can't be taken by another namespace, and Ringfence guards its own labels.
+    // A name that is listed can't be taken by another namespace, and Ringfence guards some of its own labels.
     let is_pinned = namespaces.keys().any(|(key, set)| key == NAMESPACE_NAME_LABEL && set.is_a_list());
     let keys: Vec<&str> = namespaces
         .keys()
         .map(|(key, _)| key)
-        .filter(|key| *key != NAMESPACE_NAME_LABEL && !key.starts_with(PREFIX))
+        .filter(|key| *key != NAMESPACE_NAME_LABEL && !GUARDED.contains(key))
         .collect();
     if is_pinned || keys.is_empty() || namespaces_full {
         return;
@@ -131,8 +131,8 @@ fn spoofable(
         Finding::new(&SPOOFABLE_NAMESPACE, object, message)
             .at(format!("{path}.namespaceSelector"))
             .help(format!(
-                "select by {NAMESPACE_NAME_LABEL}, which only the API server sets, or by a label under {PREFIX}, which \
-                 Ringfence guards"
+                "select by {NAMESPACE_NAME_LABEL}, which only the API server sets, or by a {PROFILE} that \
+                 takes permission"
             ))
             .snippet(named(item())),
     );
