@@ -40,6 +40,10 @@ pub fn render(report: &Report, sources: &Sources<'_>, styled: bool) -> String {
                 text.line(format_args!("\nmore of {}:", placed.finding.lint.id));
             }
             text.line(format_args!("{}", short(placed)));
+            if placed.finding.is_last_of_more {
+                let object = sanitised(&placed.object());
+                text.line(format_args!("and more of {} in {object}, which are left out", placed.finding.lint.id));
+            }
         }
     }
     text.line(format_args!(""));

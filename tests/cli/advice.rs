@@ -81,3 +81,28 @@ fn too_many_ports_are_not_called_selectors_that_are_entangled() {
     let said = check(&deny.to_string(), &[]).stdout;
     assert!(said.contains("\n  capped: there are too many selectors, peers or ports to judge exactly"), "{said}");
 }
+
+#[test]
+fn of_more_than_are_reported_it_is_said_that_there_are_more() {
+    let deny = |peers: usize| {
+        let item = |n| json!({ "namespaceSelector": { "matchLabels": { "team": format!("t{n}") } } });
+        let from: Vec<Value> = (0..peers).map(item).collect();
+        policy(&json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{ "from": from }] }))
+    };
+    let ports = |count: u16| {
+        let ports: Vec<Value> = (0..count).map(|n| json!({ "port": 1 + n })).collect();
+        policy(&json!({ "podSelector": {}, "ingress": [{ "from": [{ "podSelector": {} }], "ports": ports }] }))
+    };
+    for (id, exactly, more) in
+        [("spoofable-namespace", deny(20), deny(21)), ("protocol-implicit", ports(20), ports(21))]
+    {
+        let line = format!("\nand more of {id} in NetworkPolicy p of shop, which are left out\n");
+        for (policy, says) in [(exactly, 0), (more, 1)] {
+            let found = found(&policy.to_string(), id);
+            let saying = |finding: &&Value| finding["fix"].as_str().unwrap().contains("more like this are left out");
+            assert_eq!((found.len(), found.iter().filter(saying).count()), (20, says), "{id}");
+            let text = check(&policy.to_string(), &[]).stdout;
+            assert_eq!(text.matches(&line).count(), says, "{text}");
+        }
+    }
+}

@@ -302,7 +302,7 @@ where
     let ports = pod.spec.containers.into_iter().chain(sidecars).flat_map(|container| container.ports);
     let mut labels: Labels =
         pod.metadata.labels.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect();
-    for name in job_name.into_iter() {
+    if let Some(name) = job_name {
         labels.extend(JOB_NAME.map(|key| (key.to_owned(), name.clone())));
     }
     Ok(Some(Workload {

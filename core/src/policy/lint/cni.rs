@@ -1,7 +1,7 @@
 //! Whether the cluster's network plugin does what the policies say.
 
 use super::catalogue::{CNI_FEATURE, NO_ENFORCING_CNI};
-use super::{FINDINGS, Finding, Object};
+use super::{ENOUGH, Finding, Object};
 use crate::inventory::{Cluster, Cni, Inventory, Plugin};
 use crate::policy::ports::{PORTS, Ports, Protocol};
 use crate::policy::{Direction, NetworkPolicy};
@@ -96,6 +96,6 @@ pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster,
             }
         }
     }
-    of_policy.truncate(FINDINGS);
+    of_policy.truncate(ENOUGH);
     found.append(&mut of_policy);
 }

@@ -8,7 +8,7 @@
 //! - one by other labels where the set has a Namespace besides the policy's own.
 
 use super::catalogue::{DANGLING_SELECTOR, NAMESPACE_OMITTED};
-use super::{FINDINGS, Finding, Object, pods};
+use super::{ENOUGH, Finding, Object, pods};
 use crate::inventory::workload::is_set_by_a_controller;
 use crate::inventory::{Inventory, Namespace, Workload};
 use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
@@ -20,7 +20,7 @@ pub(super) fn inventory(inventory: &Inventory, found: &mut Vec<Finding>) {
         for written in &namespace.policies {
             let mut of_policy = Vec::new();
             dangling(inventory, (name, namespace), &written.policy, &mut of_policy);
-            of_policy.truncate(FINDINGS);
+            of_policy.truncate(ENOUGH);
             found.append(&mut of_policy);
         }
     }

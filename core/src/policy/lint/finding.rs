@@ -98,6 +98,8 @@ pub struct Finding {
     pub snippet: Option<String>,
     /// What would mend it without a decision of a person, where that exists.
     pub fix: Option<Fix>,
+    /// Whether there are more of the lint for this object, which are not reported.
+    pub is_last_of_more: bool,
 }
 
 impl Finding {
@@ -113,6 +115,7 @@ impl Finding {
             help: lint.fix.to_owned(),
             snippet: None,
             fix: None,
+            is_last_of_more: false,
         }
     }
 

@@ -37,6 +37,9 @@ pub use finding::{Finding, Fix, Object, Severity};
 /// How many findings a lint reports of one policy: each has to be read.
 pub const FINDINGS: usize = 20;
 
+/// How many it looks for: one more, so that it is known whether some are left out.
+const ENOUGH: usize = FINDINGS + 1;
+
 /// A namespace as a lint sees it: what its policies do together, and what is known of the cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -129,21 +132,35 @@ pub fn besides_holes(view: &View<'_>) -> Vec<Finding> {
     limited(found)
 }
 
-/// Whether a lint has found as much as it may report of one policy, so that more need not be put into words: a policy can
+/// Whether a lint has found more than it may report of one policy, so that others need not be put into words: a policy can
 /// have tens of thousands of peers.
 fn is_full(found: &[Finding], lint: &Lint) -> bool {
-    found.iter().filter(|finding| std::ptr::eq(finding.lint, lint)).take(FINDINGS).count() == FINDINGS
+    found.iter().filter(|finding| std::ptr::eq(finding.lint, lint)).take(ENOUGH).count() == ENOUGH
 }
 
-/// At most [`FINDINGS`] of each lint for each object.
-fn limited(mut found: Vec<Finding>) -> Vec<Finding> {
+/// At most [`FINDINGS`] of each lint for each object; where there are more, the last of them says so.
+fn limited(found: Vec<Finding>) -> Vec<Finding> {
     let mut seen: HashMap<(&'static str, Object), usize> = HashMap::new();
-    found.retain(|finding| {
-        let count = seen.entry((finding.lint.id, finding.object.clone())).or_default();
+    let mut last: HashMap<(&'static str, Object), usize> = HashMap::new();
+    let mut kept: Vec<Finding> = Vec::with_capacity(found.len());
+    let more = format!("; more like this are left out: {FINDINGS} of one object are reported");
+    for finding in found {
+        let key = (finding.lint.id, finding.object.clone());
+        let count = seen.entry(key.clone()).or_default();
         *count += 1;
-        *count <= FINDINGS
-    });
-    found
+        if *count < FINDINGS {
+            kept.push(finding);
+        } else if *count == FINDINGS {
+            last.insert(key, kept.len());
+            kept.push(finding);
+        } else if let Some(at) = last.remove(&key)
+            && let Some(last) = kept.get_mut(at)
+        {
+            last.is_last_of_more = true;
+            last.help.push_str(&more);
+        }
+    }
+    kept
 }
 
 /// What is wrong with the workloads of an inventory, and between its namespaces. What [`policy`] and [`namespace`] find is
@@ -156,7 +173,7 @@ pub fn inventory(inventory: &Inventory) -> Vec<Finding> {
     workloads::inventory(inventory, &mut found);
     cni::inventory(inventory, &mut found);
     one_sided::inventory(inventory, &mut found);
-    found
+    limited(found)
 }
 
 #[cfg(test)]
@@ -183,7 +200,11 @@ mod tests {
         let (policy, notes) = parse::noted(&object, parse::Source::Cluster).unwrap();
         let found = super::policy(&policy, &notes, "team-a", &Cluster::default());
         for id in ["and-or", "spoofable-namespace", "unsatisfiable-selector"] {
-            assert_eq!(found.iter().filter(|finding| finding.lint.id == id).count(), FINDINGS, "{id}");
+            let found: Vec<&Finding> = found.iter().filter(|finding| finding.lint.id == id).collect();
+            assert_eq!(found.len(), FINDINGS, "{id}");
+            let says_so = |finding: &Finding| finding.is_last_of_more && finding.help.contains("are left out");
+            let saying: Vec<usize> = (0..found.len()).filter(|&index| says_so(found[index])).collect();
+            assert_eq!(saying, [FINDINGS - 1], "{id}");
         }
     }
 }

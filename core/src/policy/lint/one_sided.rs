@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::catalogue::ONE_SIDED;
-use super::{FINDINGS, Finding, Object, words};
+use super::{ENOUGH, Finding, Object, words};
 use crate::inventory::Inventory;
 use crate::policy::ports::{PORTS, Ports};
 use crate::policy::reach::{Member, PortSet, let_through};
@@ -69,7 +69,7 @@ impl<'a> Search<'a> {
         selected: &[Member<'a>],
         found: &mut Vec<Finding>,
     ) {
-        let most = found.len() + FINDINGS;
+        let most = found.len() + ENOUGH;
         for (direction, at, rule) in words::rules(policy).filter(|_| !selected.is_empty()) {
             for (index, peer) in rule.peers.iter().flatten().enumerate() {
                 let Some(others) = self.others(namespace, peer) else { return };

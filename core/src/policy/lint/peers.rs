@@ -7,14 +7,14 @@ use serde_json::json;
 use super::catalogue::{AND_OR, SPOOFABLE_NAMESPACE, SPOOFABLE_POD};
 use super::words::{self, yaml};
 use super::world::{leaves_out, on_all_ports};
-use super::{FINDINGS, Finding, Object, is_full};
+use super::{ENOUGH, Finding, Object, is_full};
 use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 use crate::vocabulary::{GUARDED, PROFILE};
 
 /// `and-or`, `spoofable-namespace` and `spoofable-pod`.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, found: &mut Vec<Finding>) {
-    found.extend(and_or(policy, namespace).take(FINDINGS));
+    found.extend(and_or(policy, namespace).take(ENOUGH));
     for (direction, index, rule) in words::rules(policy) {
         for (j, peer) in rule.peers.iter().flatten().enumerate() {
             let Peer::Pods { namespaces: Some(namespaces), pods } = peer else { continue };

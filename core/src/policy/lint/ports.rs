@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::catalogue::{NAMED_PORT_UNRESOLVED, PROTOCOL_IMPLICIT};
-use super::{FINDINGS, Finding, Fix, Object, dangling, pods};
+use super::{ENOUGH, Finding, Fix, Object, dangling, pods};
 use crate::inventory::{ContainerPort, Inventory, Workload};
 use crate::policy::parse::Notes;
 use crate::policy::ports::{Ports, Protocol};
@@ -45,7 +45,7 @@ pub(super) fn inventory(inventory: &Inventory, found: &mut Vec<Finding>) {
                     }
                 }
             }
-            of_policy.truncate(FINDINGS);
+            of_policy.truncate(ENOUGH);
             found.append(&mut of_policy);
         }
     }

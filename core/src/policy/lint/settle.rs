@@ -13,7 +13,7 @@ use super::catalogue::{
     NAMESPACE_OMITTED, NO_ENFORCING_CNI, ONE_SIDED, UNUSED_SUPPRESSION, WEBHOOK_METRICS_BLOCKED,
 };
 use super::words::yaml;
-use super::{FINDINGS, Finding, Fix, Lint, Object, Severity};
+use super::{ENOUGH, Finding, Fix, Lint, Object, Severity, limited};
 use crate::inventory::{Namespace, Written};
 use crate::object::Suppression;
 use crate::profile::{self, Profile};
@@ -171,7 +171,7 @@ pub fn settled<'a>(
             if used { None } else { unused(subject, suppression) }
         });
         // An object has room for thousands of annotations.
-        found.extend(unused.take(FINDINGS));
+        found.extend(limited(unused.take(ENOUGH).collect()));
     }
     found.retain_mut(|finding| {
         match levels.get(finding.lint) {

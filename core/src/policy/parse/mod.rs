@@ -44,8 +44,8 @@ pub struct Notes {
     pub suppressions: Vec<Suppression>,
 }
 
-/// How many places of a kind [`Notes`] lists.
-pub const NOTED: usize = 20;
+/// How many places of a kind [`Notes`] lists: one more than a lint reports, so that it can tell that there are others.
+pub const NOTED: usize = 21;
 
 /// A CIDR that is not in its canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::catalogue::{DNS_ANY_DESTINATION, DNS_MISSING, DNS_UDP_ONLY, DNS_WRONG_TARGET};
 use super::world::on_all_ports;
-use super::{FINDINGS, Finding, Fix, Object, View, pods};
+use super::{ENOUGH, FINDINGS, Finding, Fix, Object, View, pods};
 use crate::inventory::cluster::dns::PORT;
 use crate::inventory::{Cluster, Resolver, Workload};
 use crate::policy::coverage::{self, Coverage};
@@ -37,7 +37,7 @@ pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster,
         None => Some((i, rule, format!("spec.egress[{i}]"))),
         Some(peers) => peers.iter().position(open).map(|j| (i, rule, format!("spec.egress[{i}].to[{j}]"))),
     });
-    for (i, rule, path) in anywhere.take(FINDINGS) {
+    for (i, rule, path) in anywhere.take(ENOUGH) {
         let resolver = resolver(cluster);
         let known = ports_of(rule, namespace, cluster);
         let is_dns =
@@ -94,7 +94,7 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
     }
     for policy in any.iter().take(MANY) {
         let rules = policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate();
-        for (i, rule) in rules.filter(|(_, rule)| used(rule, view) == Use::Wrong).take(FINDINGS) {
+        for (i, rule) in rules.filter(|(_, rule)| used(rule, view) == Use::Wrong).take(ENOUGH) {
             wrong_target(view, policy, i, rule, &right, found);
         }
     }
@@ -102,7 +102,7 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
     for policy in leaving_out(view, &udp, &tcp) {
         let rules = policy.spec.rules(Direction::Egress).unwrap_or_default().iter().enumerate();
         for (i, rule) in
-            rules.filter(|(_, rule)| names_port(rule, Protocol::Udp, view.namespace, view.cluster)).take(FINDINGS)
+            rules.filter(|(_, rule)| names_port(rule, Protocol::Udp, view.namespace, view.cluster)).take(ENOUGH)
         {
             udp_only(view, policy, i, rule, found);
         }
