@@ -14,7 +14,7 @@ use ringfence_core::policy::lint::{self, Finding, Severity};
 use ringfence_core::profile::Profile;
 
 use super::cluster_args::ClusterArgs;
-use super::{DiscoveredConfig, FAILED};
+use super::{DiscoveredConfig, FAILED, claims};
 use crate::inventory::Origins;
 use crate::manifests::{self, Origin, Problem};
 use crate::report::{
@@ -119,6 +119,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     inventory.assumes_namespace = args.namespace.is_none();
     args.cluster.apply(&mut inventory.cluster);
     problems.extend(unreadable);
+    let now = Timestamp::now();
+    problems.extend(claims::refused(&mut inventory, (&origins, &sources), &config, now));
     let mut report = Report {
         namespaces: Vec::new(),
         findings: Vec::new(),
@@ -126,7 +128,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         problems,
         fail_on: args.fail_on.severity(),
     };
-    judge(&inventory, (&origins, &sources), args, &config, &mut report);
+    judge(&inventory, (&origins, &sources), args, (&config, now), &mut report);
     if let Some(file) = &args.write_baseline {
         write_baseline(file, &report)?;
     } else {
@@ -232,10 +234,9 @@ fn judge(
     inventory: &Inventory,
     (origins, sources): (&Origins, &manifests::Sources),
     args: &Args,
-    config: &Config,
+    (config, now): (&Config, Timestamp),
     report: &mut Report,
 ) {
-    let now = Timestamp::now();
     let mut index = Index::default();
     inventory.fill(&mut index);
     let mut judged = lint::Judged::new();

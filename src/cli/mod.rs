@@ -3,6 +3,7 @@
 mod adopt;
 mod certs;
 mod check;
+mod claims;
 mod cluster_args;
 mod config;
 mod connect;

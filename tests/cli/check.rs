@@ -150,7 +150,6 @@ fn exit_code_is_0_only_where_every_namespace_is_isolated_exempt_or_excluded() {
         (format!("{DENY}{}", labelled("team-a", enforce, "")), "isolated", 0),
         (exempt(&format!("ringfence.dev/exempt-reason: why, ringfence.dev/exempt-until: \"{soon}\"")), "exempt", 0),
         (exempt(&format!("ringfence.dev/exempt-reason: why, ringfence.dev/exempt-until: \"{until}\"")), "pending", 1),
-        (exempt(&format!("ringfence.dev/exempt-until: \"{soon}\"")), "pending", 1),
         (namespace("kube-system", ""), "excluded", 0),
         (labelled("team-a", "ringfence.dev/mode: warn", ""), "exposed", 1),
     ];

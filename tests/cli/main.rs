@@ -11,6 +11,7 @@ mod advice;
 mod bad_input;
 mod baseline;
 mod check;
+mod claims;
 mod cluster;
 mod commands;
 mod connect;

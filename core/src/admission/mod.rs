@@ -4,6 +4,7 @@
 //! [`workload`], [`vendor`]. A decision reads nothing but its arguments. Where it hangs on whether the user may deviate,
 //! it says what to ask ([`Outcome::Ask`]), and is made again with the answer.
 
+pub mod claims;
 mod decision;
 mod linted;
 pub mod namespace;

@@ -8,15 +8,15 @@ use serde::Deserialize;
 use super::linted;
 use super::permission::Use;
 use super::review::{Operation, Request};
-use super::{Context, Decided, Decision, Failure, Reason, Stop};
+use super::{Context, Decided, Decision, Failure, Reason, Stop, claims};
 use crate::index::{Namespace, unexcused};
-use crate::object::{ExceptionError, Object, nullable};
+use crate::object::{Object, nullable};
 use crate::policy::holes::Hole;
 use crate::policy::lint::peers;
 use crate::policy::parse::{Notes, ParseError, Source, noted_json};
 use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
-use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
+use crate::vocabulary::{MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
 
 crate::object::from_map_only!(Owned, Owners, Owner, Rules);
 
@@ -259,16 +259,9 @@ fn exception(change: &Change, request: &Request<'_>, context: &Context<'_>) -> R
     if change.old.as_ref().is_some_and(|old| old.exception == new.exception && !covers_more(old)) {
         return Ok(None);
     }
-    if let Err(wrong) = claimed.admit(context.now, &context.config.longest_exemption) {
-        let field = if wrong == ExceptionError::NoReason { EXCEPTION_REASON } else { EXCEPTION_UNTIL };
-        return Ok(Some(Decision::deny(
-            Reason::ExceptionInvalid,
-            format!(
-                "{} is refused: annotation {field}: {wrong}; an exception accepts what the policy opens, so say why in \
-                 {EXCEPTION_REASON} and until when in {EXCEPTION_UNTIL}",
-                change.what()
-            ),
-        )));
+    let longest = &context.config.longest_exemption;
+    if let Err(refused) = claims::exception(&change.what(), claimed, context.now, longest) {
+        return Ok(Some(Decision::deny(Reason::ExceptionInvalid, refused.message)));
     }
     let asked = Use::Exception { namespace: request.namespace.clone().into_owned(), name: new.name.clone() };
     if context.may(asked.clone())? {

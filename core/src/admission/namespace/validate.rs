@@ -6,11 +6,11 @@
 use super::stored_name;
 use crate::admission::permission::{NONE, Use};
 use crate::admission::review::{Operation, Request};
-use crate::admission::{Context, Decided, Decision, Reason, Stop};
+use crate::admission::{Context, Decided, Decision, Reason, Stop, claims};
 use crate::config::Existing;
 use crate::index::Isolation;
-use crate::object::{Entries, Exception, ExceptionError, Object, ObjectMeta};
-use crate::vocabulary::{EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
+use crate::object::{Entries, Object, ObjectMeta};
+use crate::vocabulary::{ISOLATED, MODE, Mode, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
     super::decide(request, context, create, update)
@@ -73,10 +73,8 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
     if let Some(denied) = labels(&name, &new, context) {
         return Ok(denied);
     }
-    if new.mode.as_deref() == Some(Mode::Exempt.as_str())
-        && let Err(wrong) = new.exemption().admit(context.now, &context.config.longest_exemption)
-    {
-        return Ok(bad_exemption(&name, &wrong, &new.exemption()));
+    if let Some(denied) = claimed(&name, &new, context) {
+        return Ok(denied);
     }
     if let Some(denied) = deviation(&name, &Isolation::default(), &new, context)? {
         return Ok(denied);
@@ -196,34 +194,20 @@ fn labels(name: &str, new: &Isolation, context: &Context<'_>) -> Option<Decision
     None
 }
 
-fn bad_exemption(name: &str, wrong: &ExceptionError, exemption: &Exception) -> Decision {
-    let field = match wrong {
-        ExceptionError::NoReason => EXEMPT_REASON,
-        _ => EXEMPT_UNTIL,
-    };
-    let value = if field == EXEMPT_UNTIL && !exemption.until.is_empty() {
-        format!(" ({:?})", exemption.until)
-    } else {
-        String::new()
-    };
-    Decision::deny(
-        Reason::ExemptionInvalid,
-        format!(
-            "namespace {name} can't be exempt: annotation {field}{value}: {wrong}; an exempt namespace is open to the whole \
-             cluster, so say why in {EXEMPT_REASON} and until when in {EXEMPT_UNTIL}"
-        ),
-    )
+/// Whether an exemption, where one is claimed, is written as it must be.
+fn claimed(name: &str, new: &Isolation, context: &Context<'_>) -> Option<Decision> {
+    let refused = claims::exemption(name, new, context.now, &context.config.longest_exemption).err()?;
+    Some(Decision::deny(Reason::ExemptionInvalid, refused.message))
 }
 
 /// Whether what changed of an exemption may stand.
 fn exemption(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>) -> Result<Option<Decision>, Stop> {
     let exempt = new.mode.as_deref() == Some(Mode::Exempt.as_str());
     let annotations_changed = new.exempt_reason != old.exempt_reason || new.exempt_until != old.exempt_until;
-    if exempt
-        && (annotations_changed || new.mode != old.mode)
-        && let Err(wrong) = new.exemption().admit(context.now, &context.config.longest_exemption)
+    if (annotations_changed || new.mode != old.mode)
+        && let Some(denied) = claimed(name, new, context)
     {
-        return Ok(Some(bad_exemption(name, &wrong, &new.exemption())));
+        return Ok(Some(denied));
     }
     // Clearing away what is left of an exemption that is over is nobody's deviation, nor is ending one earlier.
     let cleared = !exempt && new.exempt_reason.is_none() && new.exempt_until.is_none();
