@@ -3,7 +3,7 @@
 use ringfence_core::index::Isolation;
 use ringfence_core::inventory::{self, Inventory, Namespace, Written, concerns, workload};
 use ringfence_core::object::Suppression;
-use ringfence_core::policy::parse::{self, ParseError, Source};
+use ringfence_core::policy::parse::{self, ParseError};
 use ringfence_core::policy::selectors::Labels;
 use serde_json::Value;
 
@@ -153,7 +153,7 @@ impl Reading {
     }
 
     fn policy(&mut self, object: &Object, name: &str) {
-        match parse::noted(object.value(), Source::File) {
+        match parse::written(object.value()) {
             Ok((policy, _)) if policy.name.is_empty() => {
                 self.problem(object, "metadata.name", "metadata.name: a NetworkPolicy needs a name");
             }

@@ -35,4 +35,5 @@ mod sample;
 mod sarif;
 mod sources;
 mod text;
+mod unknown;
 mod xsd;

@@ -277,6 +277,15 @@ pub static CNI_FEATURE: Lint = Lint {
     fix: "write the rule without it",
 };
 
+/// A policy has a field that the API does not.
+pub static UNKNOWN_FIELD: Lint = Lint {
+    id: "unknown-field",
+    severity: Severity::Error,
+    summary: "A policy has a field that the API does not.",
+    effect: "An API server drops it without a word, so that what is left may select every pod or let everybody through; kubectl refuses the whole policy, so that nothing of it is in force.",
+    fix: "write the field that is meant, where it belongs",
+};
+
 /// An annotation switches off a lint without effect.
 pub static UNUSED_SUPPRESSION: Lint = Lint {
     id: "unused-suppression",
@@ -286,8 +295,8 @@ pub static UNUSED_SUPPRESSION: Lint = Lint {
     fix: "take the annotation away, or give a reason",
 };
 
-/// All of them, in the order of the specification, and last the one about suppressions.
-pub static ALL: [&Lint; 29] = [
+/// All of them: those of the specification in its order, then unknown fields, and last the one about suppressions.
+pub static ALL: [&Lint; 30] = [
     &BASELINE_INCOMPLETE,
     &ALLOW_ALL,
     &OPEN_WORLD,
@@ -316,5 +325,6 @@ pub static ALL: [&Lint; 29] = [
     &NAMESPACE_OMITTED,
     &NO_ENFORCING_CNI,
     &CNI_FEATURE,
+    &UNKNOWN_FIELD,
     &UNUSED_SUPPRESSION,
 ];

@@ -19,6 +19,7 @@ mod pods;
 mod ports;
 mod selectors;
 pub mod settle;
+mod unknown;
 mod words;
 mod workloads;
 mod world;
@@ -110,6 +111,7 @@ pub fn policy(policy: &NetworkPolicy, notes: &parse::Notes, namespace: &str, clu
     dns::policy(policy, namespace, cluster, &mut found);
     ports::policy(policy, notes, namespace, &mut found);
     cni::policy(policy, namespace, cluster, &mut found);
+    unknown::policy(policy, notes, namespace, &mut found);
     limited(found)
 }
 

@@ -5,6 +5,7 @@
 //! `.../validation`), and names the field of everything it rejects.
 
 pub mod names;
+mod unknown;
 mod validate;
 mod wire;
 
@@ -13,9 +14,11 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::Deserializer;
+use serde_json::Value;
 
 use super::{Direction, NetworkPolicy};
 use crate::object::Suppression;
+pub use unknown::{UnknownField, fields};
 
 /// Where a policy comes from, which decides about what older API servers let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,9 @@ pub struct Notes {
     pub implicit_protocols: Vec<String>,
     /// CIDRs that are not in their canonical form, at most [`NOTED`].
     pub noncanonical: Vec<Noncanonical>,
+    /// Fields that the API does not have, of a policy in a manifest ([`written`]), at most [`NOTED`]. What an API server stores
+    /// has none.
+    pub unknown: Vec<UnknownField>,
     /// The lints that annotations of the policy switch off.
     pub suppressions: Vec<Suppression>,
 }
@@ -98,9 +104,11 @@ pub enum ParseError {
     Invalid(Vec<FieldError>),
 }
 
+/// How much of what is written is quoted, in characters.
+const LONGEST: usize = 400;
+
 /// A text that quotes what was written, cut where that is longer than anyone wants to read.
 fn shortened(mut text: String) -> String {
-    const LONGEST: usize = 400;
     if let Some((end, _)) = text.char_indices().nth(LONGEST) {
         text.truncate(end);
         text.push('…');
@@ -159,6 +167,25 @@ where
 {
     let object: wire::Object<'de> = decode(deserializer)?;
     validate::network_policy(object, source).map_err(ParseError::Invalid)
+}
+
+/// Parses a NetworkPolicy of a manifest. What it means is what an API server would store; fields that one would drop are noted
+/// besides.
+///
+/// # Errors
+/// As [`network_policy`].
+pub fn written(object: &Value) -> Result<(NetworkPolicy, Notes), ParseError> {
+    let mut dropped = unknown::Dropped::default();
+    let mut note = |path: serde_ignored::Path<'_>| dropped.note(&path);
+    let decoded: wire::Object<'_> = decode(serde_ignored::Deserializer::new(object, &mut note))?;
+    let unknown = dropped.in_object(object);
+    match validate::network_policy(decoded, Source::File) {
+        Ok((policy, notes)) => Ok((policy, Notes { unknown, ..notes })),
+        Err(mut errors) => {
+            unknown::explain(&mut errors, &unknown);
+            Err(ParseError::Invalid(errors))
+        }
+    }
 }
 
 /// Parses a NetworkPolicy that is at hand as JSON text.
