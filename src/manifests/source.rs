@@ -94,6 +94,7 @@ pub(super) fn read(name: &str, source: &Arc<String>, wrong: Option<&'static str>
     let mut reader = Reader {
         file: Arc::from(name),
         source: source.clone(),
+        is_json_stream: source.trim_start().starts_with('{'),
         meter: Meter::new(),
         on,
         rest: Rest::default(),
@@ -140,6 +141,9 @@ fn json_of(text: &str) -> Option<usize> {
     bare.starts_with('{').then(|| text.len() - bare.len())
 }
 
+const SECOND_JSON: &str = "kubectl reads only the first JSON object before this and drops the rest, since what it is given \
+                           does not begin with one; write a line --- before each";
+
 /// Whether a text holds comments and nothing else.
 fn is_comment(text: &str) -> bool {
     text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#')))
@@ -153,6 +157,9 @@ fn is_empty(text: &str) -> bool {
 struct Reader<'a> {
     file: Arc<str>,
     source: Arc<String>,
+    /// Whether kubectl reads it as one JSON value after another: otherwise it takes one of each part between lines of `---`
+    /// (`k8s.io/apimachinery/pkg/util/yaml`, `GuessJSONStream`; tried with 1.32).
+    is_json_stream: bool,
     meter: Meter,
     on: &'a mut dyn FnMut(Object),
     rest: Rest,
@@ -198,6 +205,10 @@ impl Reader<'_> {
                 Ok((offset, inner)) => {
                     let start = range.start + offset;
                     let at = move_to(start);
+                    if count > 0 && !self.is_json_stream {
+                        self.rest.partly |= tools::looks_like_manifest(text);
+                        return self.problem(Some(at), SECOND_JSON.to_owned());
+                    }
                     self.json_document(start..start + inner.len(), at, None, 0);
                     end = offset + inner.len();
                 }

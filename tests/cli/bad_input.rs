@@ -80,16 +80,19 @@ fn where_yaml_breaks_the_documents_after_the_next_marker_are_read_with_their_lin
 fn what_kubectl_drops_without_a_word_is_an_error_with_its_line_and_counts_for_nothing() {
     let [a, b, c] = ["a", "b", "c"].map(namespace);
     let returned = b.replace('\n', "\r");
+    let json = |name: &str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+    let json = format!("{}\n{}\n", json("d"), json("e"));
     for (text, line, read) in [
         (format!("{a}...\n{b}"), "-:5:1: ", vec!["a"]),
         (format!("{a}...\n# c\n\n{b}---\n{c}"), "-:7:1: ", vec!["a", "c"]),
         (format!("{}\r---\r{returned}---\n{c}", a.trim_end().replace('\n', "\r")), "-:4:1: ", vec!["a"]),
         (format!("{}\r---\n{b}---\n{c}", a.trim_end()), "-:4:1: ", vec!["a", "c"]),
         (format!("{a}...\n# c\r---\n{b}"), "-:6:1: ", vec!["a"]),
+        (format!("{a}---\n{json}---\n{c}"), "-:6:1: ", vec!["a", "c", "d"]),
     ] {
         let ran = check(&text, &["-o", "json"]);
         fails_with(&ran, line);
-        fails_with(&ran, "kubectl reads only what stands before");
+        fails_with(&ran, "kubectl reads only ");
         fails_with(&ran, "---");
         assert_eq!(names(&ran), read, "{text:?}: {}", ran.stderr);
     }
@@ -98,6 +101,7 @@ fn what_kubectl_drops_without_a_word_is_an_error_with_its_line_and_counts_for_no
         format!("{a}...\n---\n{b}"),
         format!("{a}...\n# c\n---\n{b}"),
         format!("{a}...\n...\n\n# c\n"),
+        json,
         format!("# c\r# d\r\n{a}# e\r# f\n---\r\n{b}"),
     ] {
         assert_eq!(check(&text, &[]).code, 1, "{text:?}");

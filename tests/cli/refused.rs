@@ -34,9 +34,8 @@ fn a_policy_that_the_api_server_refuses_for_its_metadata_does_not_isolate() {
         assert!(ran.stderr.starts_with("ringfence: -:3:"), "{}", ran.stderr);
         assert_eq!(ran.json()["namespaces"].as_array().unwrap().len(), 0, "{metadata}");
     }
-    let good = "{name: 0.a-b, namespace: a-1, labels: {A_b.c/d: x, e: \"\"}, annotations: {EXAMPLE.com/A_b: \"c d\"}}";
-    let good = with(&good.replace("A_b.c/d", "a.c/D_e"));
-    assert_eq!(check(&good, &["-o", "json"]).json()["namespaces"][0]["state"], "isolated");
+    let good = "{name: 0.a-b, namespace: a-1, labels: {a.c/D_e: x, f: \"\"}, annotations: {EXAMPLE.com/A_b: \"c d\"}}";
+    assert_eq!(check(&with(good), &["-o", "json"]).json()["namespaces"][0]["state"], "isolated");
 }
 
 #[test]
