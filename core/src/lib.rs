@@ -12,4 +12,5 @@ pub mod object;
 pub mod plan;
 pub mod policy;
 pub mod profile;
+pub mod text;
 pub mod vocabulary;

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, State};
 use ringfence_core::inventory::Inventory;
 use ringfence_core::policy::lint::{self, Finding, Severity};
 use ringfence_core::profile::Profile;
+use ringfence_core::text::sanitised;
 
 use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED, claims};

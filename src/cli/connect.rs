@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::inventory::Inventory;
 use ringfence_core::policy::reach::{self, Port};
+use ringfence_core::text::sanitised;
 
 use super::endpoint::{self, End};
 use super::source::{self, SourceArgs};

@@ -6,20 +6,20 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
-use ringfence_core::admission::warnings::sanitised;
+use ringfence_core::inventory::workload::KINDS;
 use ringfence_core::inventory::{Inventory, Workload};
 use ringfence_core::policy::ports::Protocol;
 use ringfence_core::policy::reach::{Endpoint, Member, Port};
+use ringfence_core::text::sanitised;
 
-/// The kinds that make pods or are pods, with the names that kubectl takes for them besides the plural.
-const KINDS: [(&str, &str); 8] = [
+/// The short names that kubectl takes for kinds.
+const SHORT: [(&str, &str); 7] = [
     ("Pod", "po"),
     ("Deployment", "deploy"),
     ("StatefulSet", "sts"),
     ("DaemonSet", "ds"),
     ("ReplicaSet", "rs"),
     ("ReplicationController", "rc"),
-    ("Job", ""),
     ("CronJob", "cj"),
 ];
 
@@ -69,14 +69,13 @@ impl FromStr for End {
 
 fn known_kind(written: &str) -> Result<&'static str, String> {
     let written = written.to_ascii_lowercase();
-    let is = |(kind, short): &&(&str, &str)| {
-        let kind = kind.to_ascii_lowercase();
-        written == kind || written == format!("{kind}s") || (!short.is_empty() && written == *short)
+    let is = |kind: &&str| {
+        let lower = kind.to_ascii_lowercase();
+        written == lower || written == format!("{lower}s") || SHORT.contains(&(*kind, written.as_str()))
     };
-    KINDS.iter().find(is).map(|(kind, _)| *kind).ok_or_else(|| {
-        let kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
-        format!("{written:?} is no kind that makes pods; there are {}", kinds.join(", "))
-    })
+    let kinds = KINDS.map(|(_, kind)| kind);
+    let known = kinds.into_iter().find(is);
+    known.ok_or_else(|| format!("{written:?} is no kind that makes pods; there are {}", kinds.join(", ")))
 }
 
 impl End {

@@ -24,9 +24,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::config::Config;
 use ringfence_core::policy::parse::names::is_dns_label;
+use ringfence_core::text::sanitised;
 use ringfence_core::vocabulary::OWN_NAMESPACE;
 
 use crate::manifests::{self, Node, Position};

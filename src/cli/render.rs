@@ -25,11 +25,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         .profiles
         .get(name)
         .with_context(|| format!("--profile {name:?}: no such profile; there are {}", config.profiles.names()))?;
-    for (index, policy) in profile.policies().iter().enumerate() {
-        if index > 0 {
-            println!("---");
-        }
-        print!("{}", yaml(&policy.object(&args.namespace))?);
-    }
+    let policies = profile.policies().iter().map(|policy| yaml(&policy.object(&args.namespace)));
+    let policies = policies.collect::<Result<Vec<String>>>()?.join("---\n");
+    super::print(|out| out.write_all(policies.as_bytes()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Client;
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::inventory::{Inventory, Workload, workload};
 use ringfence_core::policy::selectors::NAMESPACE_NAME_LABEL;
 use ringfence_core::policy::{Peer, Spec};
+use ringfence_core::text::sanitised;
 
 use super::KubeArgs;
 use crate::inventory;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use ringfence_core::admission::warnings::deceives;
+use ringfence_core::text::deceives;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 

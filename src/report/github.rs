@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::policy::lint::Severity;
+use ringfence_core::text::sanitised;
 
 use super::{Placed, Report, sarif, text};
 use crate::manifests::Position;

@@ -1,8 +1,8 @@
 //! The report as the XML of `JUnit`, which nearly every CI system shows: a case per namespace, finding and problem.
 
 use quick_junit::{NonSuccessKind, Report as Junit, SerializeError, TestCase, TestCaseStatus, TestSuite};
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::policy::{Direction, explain};
+use ringfence_core::text::sanitised;
 
 use super::{Accepted, By, Judged, Placed, Report, text};
 use crate::manifests::Problem;

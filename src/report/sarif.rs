@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::policy::lint::{Lint, Severity, catalogue};
+use ringfence_core::text::sanitised;
 use serde::Serialize;
 
 use super::{By, Identity, Ordinals, Placed, Report, docs, escaped};

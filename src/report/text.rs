@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use annotate_snippets::renderer::DEFAULT_LINE_NUM_STYLE;
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::index::State;
 use ringfence_core::policy::coverage::Coverage;
 use ringfence_core::policy::lint::Severity;
 use ringfence_core::policy::{Direction, explain};
+use ringfence_core::text::sanitised;
 
 use super::source::Excerpt;
 use super::{Judged, Placed, Report, Sources};

@@ -1,4 +1,4 @@
-//! The webhook server on the wire: real TLS, real HTTP, the cases of the abuse plan by number.
+//! The webhook server on the wire: real TLS, real HTTP, the cases of `docs/reliability.md` by number.
 
 #![allow(
     clippy::unwrap_used,

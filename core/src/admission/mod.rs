@@ -1,6 +1,6 @@
 //! Admission: review → [`decide`] → [`Decision`] → response.
 //!
-//! One file per resource, each with the rows of the decision table for it: [`namespace`], [`network_policy`], [`pod`],
+//! One file per resource, each with every decision about it: [`namespace`], [`network_policy`], [`pod`],
 //! [`workload`], [`vendor`]. A decision reads nothing but its arguments. Where it hangs on whether the user may deviate,
 //! it says what to ask ([`Outcome::Ask`]), and is made again with the answer.
 

@@ -93,7 +93,7 @@ pub fn kinds_that_set(key: &str) -> &'static [&'static str] {
 }
 
 /// The kinds of workloads with the versions that they have.
-pub(super) const KINDS: [(&str, &str); 8] = [
+pub const KINDS: [(&str, &str); 8] = [
     ("v1", "Pod"),
     ("v1", "ReplicationController"),
     ("apps/v1", "Deployment"),

@@ -1,4 +1,4 @@
-//! Every row of the decision table, as JSON reviews that go through the whole of admission: parse, decide, render.
+//! Every decision, as JSON reviews that go through the whole of admission: parse, decide, render.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail like this, also in its helpers")]
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::policy::reach::Group;
+use ringfence_core::text::sanitised;
 
 use super::table::Classes;
 use super::{Filter, Line, Naming, Parties};

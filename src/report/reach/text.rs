@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use ringfence_core::admission::warnings::sanitised;
 use ringfence_core::policy::Direction;
 use ringfence_core::policy::explain;
 use ringfence_core::policy::reach::{Answer, Diff, Endpoint, Group, Nearest, Place, Side};
+use ringfence_core::text::sanitised;
 
 use super::table::{Alike, Classes, Table, alike};
 use super::{Filter, Naming};

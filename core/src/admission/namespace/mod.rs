@@ -15,7 +15,7 @@ fn stored_name(old: &Object<'_>, request: &Request<'_>) -> String {
     }
 }
 
-/// A row of the decision table.
+/// What becomes of a creation, or of an update.
 type Row = fn(&Request<'_>, &Context<'_>) -> Decided;
 
 /// What both webhooks begin with. Exclusion is by the request's name, which the API server has validated: a label that

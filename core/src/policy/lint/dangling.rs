@@ -1,4 +1,4 @@
-//! Selectors that select nothing of what is there, and manifests that do not say where they go.
+//! `dangling-selector`: selectors that select nothing of what is there.
 //!
 //! A set of manifests seldom is a whole cluster, so it is judged by what it shows:
 //! - a `podSelector` where the set has workloads in every namespace that it selects from, and these are known: it is the
@@ -7,14 +7,14 @@
 //!   a dump of one has: other namespaces are often somebody else's;
 //! - one by other labels where the set has a Namespace besides the policy's own.
 
-use super::catalogue::{DANGLING_SELECTOR, NAMESPACE_OMITTED};
+use super::catalogue::DANGLING_SELECTOR;
 use super::{ENOUGH, Finding, Object, pods};
 use crate::inventory::workload::is_set_by_a_controller;
 use crate::inventory::{Inventory, Namespace, Workload};
 use crate::policy::selectors::{Labels, NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, explain};
 
-/// `dangling-selector` and `namespace-omitted`.
+/// `dangling-selector`.
 pub(super) fn inventory(inventory: &Inventory, found: &mut Vec<Finding>) {
     for (name, namespace) in &inventory.namespaces {
         for written in &namespace.policies {
@@ -23,9 +23,6 @@ pub(super) fn inventory(inventory: &Inventory, found: &mut Vec<Finding>) {
             of_policy.truncate(ENOUGH);
             found.append(&mut of_policy);
         }
-    }
-    if inventory.assumes_namespace {
-        omitted(inventory, found);
     }
 }
 
@@ -159,33 +156,4 @@ fn namespaces_there(inventory: &Inventory) -> String {
         "select by {NAMESPACE_NAME_LABEL}, which every namespace has, or make the labels the same: {}",
         words.join("; ")
     )
-}
-
-/// Every policy that does not say where it is; and workloads too, since policies are there that hold for one namespace.
-fn omitted(inventory: &Inventory, found: &mut Vec<Finding>) {
-    let mut report = |object: Object, what: &str| {
-        let message = format!(
-            "the manifest does not say its namespace: {what} whichever namespace the context of who applies it points to, and \
-             {} was assumed",
-            object.namespace
-        );
-        let snippet = "metadata:\n  namespace: …\n";
-        found.push(
-            Finding::new(&NAMESPACE_OMITTED, object, message)
-                .at("metadata")
-                .help("state metadata.namespace, or give the one that it is applied to with --namespace")
-                .snippet(snippet),
-        );
-    };
-    let has_policies = inventory.namespaces.values().any(|namespace| !namespace.policies.is_empty());
-    for (name, namespace) in &inventory.namespaces {
-        for written in &namespace.policies {
-            if written.policy.namespace.is_none() {
-                report(Object::policy(name, &written.policy.name), "it isolates pods of");
-            }
-        }
-        for workload in namespace.workloads.iter().filter(|workload| has_policies && !workload.states_namespace) {
-            report(pods::object(name, workload), "its pods are held by the policies of");
-        }
-    }
 }

@@ -6,6 +6,7 @@
 //! here, so the words are the same everywhere.
 
 pub mod catalogue;
+mod cidr;
 mod cni;
 mod culprits;
 mod dangling;
@@ -13,6 +14,7 @@ mod dns;
 mod except;
 pub mod finding;
 mod isolation;
+mod omitted;
 mod one_sided;
 pub(crate) mod peers;
 mod pods;
@@ -105,7 +107,8 @@ pub fn everything(
 pub fn policy(policy: &NetworkPolicy, notes: &parse::Notes, namespace: &str, cluster: &Cluster) -> Vec<Finding> {
     let mut found = Vec::new();
     isolation::policy(policy, notes, namespace, &mut found);
-    world::policy(policy, notes, namespace, cluster, &mut found);
+    world::policy(policy, namespace, &mut found);
+    cidr::policy(policy, notes, namespace, cluster, &mut found);
     peers::policy(policy, namespace, &mut found);
     selectors::policy(policy, namespace, &mut found);
     dns::policy(policy, namespace, cluster, &mut found);
@@ -171,6 +174,7 @@ fn limited(found: Vec<Finding>) -> Vec<Finding> {
 pub fn inventory(inventory: &Inventory) -> Vec<Finding> {
     let mut found = Vec::new();
     dangling::inventory(inventory, &mut found);
+    omitted::inventory(inventory, &mut found);
     ports::inventory(inventory, &mut found);
     workloads::inventory(inventory, &mut found);
     cni::inventory(inventory, &mut found);

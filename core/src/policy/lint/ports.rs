@@ -1,4 +1,4 @@
-//! How ports are written.
+//! Ports: `protocol-implicit`, how they are written; `named-port-unresolved`, names that stand for none.
 
 use serde_json::json;
 
