@@ -24,7 +24,7 @@ use model::{Expected, Status, expected};
 /// Between two writes.
 const NEXT_WRITE: u8 = 0x1e;
 
-/// What a call may be answered with; each is a row of the abuse plan or HTTP's own.
+/// What a call may be answered with; each is a row of `docs/reliability.md` or HTTP's own.
 const STATUSES: [u16; 10] = [100, 200, 400, 404, 405, 408, 413, 414, 415, 431];
 
 struct Edge {

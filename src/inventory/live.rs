@@ -20,18 +20,6 @@ const PAGE: u32 = 500;
 /// How often a list is begun anew whose next page the API server has given up meanwhile.
 const ATTEMPTS: usize = 3;
 
-/// The kinds of workloads, with where they are listed.
-const WORKLOADS: [(&str, &str, &str); 8] = [
-    ("Pod", "/api/v1", "pods"),
-    ("ReplicationController", "/api/v1", "replicationcontrollers"),
-    ("Deployment", "/apis/apps/v1", "deployments"),
-    ("StatefulSet", "/apis/apps/v1", "statefulsets"),
-    ("DaemonSet", "/apis/apps/v1", "daemonsets"),
-    ("ReplicaSet", "/apis/apps/v1", "replicasets"),
-    ("Job", "/apis/batch/v1", "jobs"),
-    ("CronJob", "/apis/batch/v1", "cronjobs"),
-];
-
 const POLICIES: (&str, &str) = ("/apis/networking.k8s.io/v1", "networkpolicies");
 
 /// How much of a cluster is read.
@@ -194,8 +182,10 @@ pub async fn read(client: &Client, scope: Scope<'_>) -> Result<Read, Error> {
     {
         return Err(Error::NoNamespace(missing.clone()));
     }
-    let kinds = WORKLOADS.map(|(kind, group, resource)| async move {
-        (kind, list_in(client, scope, (group, resource), |object| a_workload(kind, object)).await)
+    let kinds = workload::KINDS.map(|(version, kind)| async move {
+        let root = if version.contains('/') { "/apis" } else { "/api" };
+        let (group, resource) = (format!("{root}/{version}"), format!("{}s", kind.to_lowercase()));
+        (kind, list_in(client, scope, (&group, &resource), |object| a_workload(kind, object)).await)
     });
     let (policies, workloads) = join(list_in(client, scope, POLICIES, policy), join_all(kinds)).await;
     let policies = policies.map_err(|error| Error::Needed { resource: "NetworkPolicies", said: told(error) })?;
