@@ -1,6 +1,6 @@
 //! Who can reach whom, over an [`Inventory`].
 //!
-//! [`connect`] answers for one source, destination and port, and says which rule lets it through or comes nearest. [`Matrix`]
+//! [`connect()`] answers for one source, destination and port, and says which rule lets it through or comes nearest. [`Matrix`]
 //! answers for all of them, and [`Diff`] for what changes between two. All three mean the same by a connection:
 //!
 //! - Traffic flows if the source's egress and the destination's ingress both allow it; replies are implicit. A pod can
