@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use ipnet::IpNet;
 
 use super::matrix::count;
+use super::rows::Rows;
 use super::{Matrix, Member, Members, Party, PortSet, outside};
 use crate::policy::Direction;
 use crate::policy::cidr::{Family, Range};
@@ -163,7 +164,11 @@ impl<'m, 'a> Diff<'m, 'a> {
     /// One after the other, without holding them all; what appears first. Each is in the order of
     /// [`Matrix::connections`].
     pub fn changes(&self) -> impl Iterator<Item = Change<'a>> {
-        let rows = |appears, direction| Rows { diff: self, appears, direction, at: 0, row: None, next: 0 };
+        let rows = |appears, direction| {
+            let row = move |kind| self.row(kind, direction, appears);
+            let rows = Rows::new(&self.members, &self.of, direction, row);
+            rows.map(move |(from, to, (ports, exposure))| Change { appears, from, to, ports, exposure })
+        };
         let both = move |appears| rows(appears, Direction::Egress).chain(rows(appears, Direction::Ingress));
         both(true).chain(both(false))
     }
@@ -249,7 +254,7 @@ impl<'m, 'a> Diff<'m, 'a> {
         }
     }
 
-    fn row(&self, number: usize, direction: Direction, appears: bool) -> Row<'a> {
+    fn row(&self, number: usize, direction: Direction, appears: bool) -> Vec<(Party<'a>, (PortSet, bool))> {
         let Some(own) = self.kinds.get(number) else { return Vec::new() };
         let mut row = Vec::new();
         if direction == Direction::Egress {
@@ -261,11 +266,11 @@ impl<'m, 'a> Diff<'m, 'a> {
             }
             reached.sort_unstable_by_key(|(at, ..)| *at);
             let party = |at: usize| self.members.get(at).copied().map(Party::Workload);
-            row.extend(reached.into_iter().filter_map(|(at, ports, exposure)| Some((party(at)?, ports, exposure))));
+            row.extend(reached.into_iter().filter_map(|(at, ports, exposure)| Some((party(at)?, (ports, exposure)))));
         }
         let exposure = appears && (direction == Direction::Ingress || !own.is_new());
         for (blocks, ports) in self.outside(own, direction, appears) {
-            row.extend(blocks.into_iter().map(|block| (Party::Outside(block), ports.clone(), exposure)));
+            row.extend(blocks.into_iter().map(|block| (Party::Outside(block), (ports.clone(), exposure))));
         }
         row
     }
@@ -292,50 +297,5 @@ impl<'a> Kind<'a> {
 
     fn members(&self) -> Members<'_, 'a> {
         Members::Workloads(&self.members)
-    }
-}
-
-/// The other party, the ports, and whether it is an exposure.
-type Row<'a> = Vec<(Party<'a>, PortSet, bool)>;
-
-/// Changes of a direction, workload by workload. What a kind has is kept for as long as its members follow one another.
-struct Rows<'d, 'm, 'a> {
-    diff: &'d Diff<'m, 'a>,
-    appears: bool,
-    direction: Direction,
-    /// The workload.
-    at: usize,
-    /// The kind of the row at hand, and the row.
-    row: Option<(usize, Row<'a>)>,
-    /// The next of the row.
-    next: usize,
-}
-
-impl<'a> Iterator for Rows<'_, '_, 'a> {
-    type Item = Change<'a>;
-
-    fn next(&mut self) -> Option<Change<'a>> {
-        loop {
-            let own = Party::Workload(*self.diff.members.get(self.at)?);
-            let kind = *self.diff.of.get(self.at)?;
-            let row = match &mut self.row {
-                Some((of, row)) if *of == kind => row,
-                other => &mut other.insert((kind, self.diff.row(kind, self.direction, self.appears))).1,
-            };
-            let Some((party, ports, exposure)) = row.get(self.next) else {
-                self.at += 1;
-                self.next = 0;
-                continue;
-            };
-            self.next += 1;
-            if own.is_same_pod(party) {
-                continue;
-            }
-            let (from, to) = match self.direction {
-                Direction::Egress => (own, *party),
-                Direction::Ingress => (*party, own),
-            };
-            return Some(Change { appears: self.appears, from, to, ports: ports.clone(), exposure: *exposure });
-        }
     }
 }

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::classes::Classes;
+use super::rows::Rows;
 use super::{Member, Party, PortSet, outside};
 use crate::inventory::Inventory;
 use crate::policy::Direction;
@@ -114,8 +115,12 @@ impl<'a> Matrix<'a> {
     /// One after the other, without holding them all: between workloads and to the outside by source, then from the
     /// outside by destination.
     pub fn connections(&self) -> impl Iterator<Item = Connection<'a>> {
-        let from = Rows { matrix: self, direction: Direction::Egress, at: 0, row: None, next: 0 };
-        from.chain(Rows { matrix: self, direction: Direction::Ingress, at: 0, row: None, next: 0 })
+        let rows = |direction| {
+            let row = move |class| self.row(class, direction);
+            Rows::new(&self.members, &self.classes.of, direction, row)
+        };
+        let connections = rows(Direction::Egress).chain(rows(Direction::Ingress));
+        connections.map(|(from, to, ports)| Connection { from, to, ports })
     }
 
     /// The same, with parties that mean the same put together: few even where every workload can reach every other.
@@ -169,47 +174,5 @@ impl<'a> Matrix<'a> {
             row.extend(blocks.into_iter().map(|block| (Party::Outside(block), ports.clone())));
         }
         row
-    }
-}
-
-/// Connections of a direction, workload by workload. What a class has is kept for as long as its members follow one
-/// another.
-struct Rows<'m, 'a> {
-    matrix: &'m Matrix<'a>,
-    direction: Direction,
-    /// The workload.
-    at: usize,
-    /// The class of the row at hand, and the row.
-    row: Option<(usize, Vec<(Party<'a>, PortSet)>)>,
-    /// The next of the row.
-    next: usize,
-}
-
-impl<'a> Iterator for Rows<'_, 'a> {
-    type Item = Connection<'a>;
-
-    fn next(&mut self) -> Option<Connection<'a>> {
-        loop {
-            let own = Party::Workload(*self.matrix.members.get(self.at)?);
-            let class = *self.matrix.classes.of.get(self.at)?;
-            let row = match &mut self.row {
-                Some((of, row)) if *of == class => row,
-                other => &mut other.insert((class, self.matrix.row(class, self.direction))).1,
-            };
-            let Some((party, ports)) = row.get(self.next) else {
-                self.at += 1;
-                self.next = 0;
-                continue;
-            };
-            self.next += 1;
-            if own.is_same_pod(party) {
-                continue;
-            }
-            let (from, to) = match self.direction {
-                Direction::Egress => (own, *party),
-                Direction::Ingress => (*party, own),
-            };
-            return Some(Connection { from, to, ports: ports.clone() });
-        }
     }
 }

@@ -25,6 +25,7 @@ mod index;
 mod matrix;
 mod outside;
 mod ports;
+mod rows;
 
 use std::fmt;
 use std::net::IpAddr;
