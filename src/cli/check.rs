@@ -199,7 +199,7 @@ fn fix(report: &Report, sources: &manifests::Sources, inventory: &Inventory, nam
     };
     let sources = Sources::new(|file| sources.text(file).filter(|text| is_plain(file, text)));
     let fixes = fix::fixes(&report.findings, &sources, namespace, inventory.assumes_namespace, known);
-    written(io::stdout().lock().write_all(fixes.diff.as_bytes()))?;
+    super::print(|out| out.write_all(fixes.diff.as_bytes()))?;
     for line in &fixes.left_out {
         eprintln!("ringfence: left out: {}", sanitised(line));
     }
@@ -219,12 +219,8 @@ fn print(report: &Report, sources: &Sources<'_>, output: Output) -> Result<()> {
         Output::Junit => write!(out, "{}", junit::render(report)?),
         Output::Github => write!(out, "{}", github::render(report)),
     };
-    written(result.and_then(|()| out.flush()))
-}
-
-/// Whoever reads may have seen enough (`| head`); the exit code still says how it ends.
-fn written(result: io::Result<()>) -> Result<()> {
-    match result {
+    match result.and_then(|()| out.flush()) {
+        // Whoever reads has seen enough (`| head`); the exit code still says how it ends.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }

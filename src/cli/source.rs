@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use ringfence_core::inventory::{Inventory, Workload, workload};
-use ringfence_core::policy::selectors::NAMESPACE_NAME_LABEL;
+use ringfence_core::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use ringfence_core::policy::{Peer, Spec};
 use ringfence_core::text::sanitised;
 
@@ -156,23 +156,21 @@ pub(super) fn say_labels_of_controllers(inventory: &Inventory) {
 
 /// The labels by which a policy chooses pods.
 fn pod_keys(spec: &Spec) -> impl Iterator<Item = &str> {
-    let peers = spec.ingress.iter().chain(&spec.egress).flatten().flat_map(|rule| rule.peers.iter().flatten());
-    let of_peers = peers.filter_map(|peer| match peer {
-        Peer::Pods { pods, .. } => pods.as_ref(),
-        Peer::Block { .. } => None,
-    });
+    let of_peers = selectors(spec).filter_map(|(_, pods)| pods);
     std::iter::once(&spec.pods).chain(of_peers).flat_map(|selector| selector.keys().map(|(key, _)| key))
 }
 
 /// The labels by which a policy chooses namespaces.
 fn namespace_keys(spec: &Spec) -> impl Iterator<Item = &str> {
+    selectors(spec).filter_map(|(namespaces, _)| namespaces).flat_map(|selector| selector.keys().map(|(key, _)| key))
+}
+
+/// Of each peer that is pods: the selectors of namespaces and of pods, where there are any.
+fn selectors(spec: &Spec) -> impl Iterator<Item = (Option<&Selector>, Option<&Selector>)> {
     let rules = spec.ingress.iter().chain(&spec.egress).flatten();
-    rules.flat_map(|rule| rule.peers.iter().flatten()).flat_map(|peer| {
-        let selector = match peer {
-            Peer::Pods { namespaces, .. } => namespaces.as_ref(),
-            Peer::Block { .. } => None,
-        };
-        selector.into_iter().flat_map(|selector| selector.keys().map(|(key, _)| key))
+    rules.flat_map(|rule| rule.peers.iter().flatten()).filter_map(|peer| match peer {
+        Peer::Pods { namespaces, pods } => Some((namespaces.as_ref(), pods.as_ref())),
+        Peer::Block { .. } => None,
     })
 }
 
