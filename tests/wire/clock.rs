@@ -81,6 +81,9 @@ fn case_25_neither_a_slow_first_head_nor_a_slow_body_lives_longer_than_it_may() 
         head_only.send(b"POST /validate HTTP/1.1\r\n").unwrap();
         let mut body_only = server.connect();
         body_only.send(head("/validate", "Content-Type: application/json\r\nContent-Length: 100").as_bytes()).unwrap();
+        body_only.send(b" ").unwrap();
+        // Both are being read: the clock does not go on by itself.
+        until(|| (server.metric("ringfence_in_flight_bytes") == 1).then_some(()));
         until(|| (server.metric("ringfence_connections") == 2).then_some(()));
         // A byte at a time is no excuse.
         for _ in 0..3 {
@@ -107,6 +110,8 @@ fn case_29_a_peer_that_is_gone_without_a_word_is_reaped_whatever_it_was_doing() 
         silent.send(b"").unwrap();
         let mut body = server.connect();
         body.send(head("/validate", "Content-Type: application/json\r\nContent-Length: 100").as_bytes()).unwrap();
+        body.send(b" ").unwrap();
+        until(|| (server.metric("ringfence_in_flight_bytes") == 1).then_some(()));
         let mut idle = server.connect();
         assert_eq!(idle.post("/validate", &request).status, 200);
         until(|| (server.metric("ringfence_connections") == 4).then_some(()));

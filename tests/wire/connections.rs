@@ -93,7 +93,7 @@ fn many_reviews_go_over_one_connection() {
 
 #[test]
 fn case_25_a_slow_body_is_cut_and_a_slow_first_head_too() {
-    let limits = json!({ "limits": { "bodyTimeout": "1s", "firstRequestTimeout": "1s" } });
+    let limits = json!({ "limits": { "bodyTimeout": "1s", "firstRequestTimeout": "5s" } });
     let server = server_with(&limits, "");
     let mut slow_body = server.connect();
     slow_body.send(head("/validate", "Content-Type: application/json\r\nContent-Length: 100").as_bytes()).unwrap();
@@ -123,7 +123,8 @@ fn case_32_a_review_too_many_is_shed_with_retry_after_and_its_connection_goes_on
         let began = std::time::Instant::now();
         let shed = loop {
             let reply = connection.post("/validate", &request);
-            if reply.status == 503 || began.elapsed() > Duration::from_secs(60) {
+            // One that waited too long for its turn is shed too, and in another way.
+            if reply.text().contains("too many reviews") || began.elapsed() > Duration::from_secs(60) {
                 break reply;
             }
         };
@@ -256,12 +257,15 @@ fn case_29_the_kernel_probes_a_silent_peer() {
     // proc(5), /proc/net/tcp: local and remote address in hexadecimal, and among the fields which timer runs (2 is that of
     // keepalive) and for how long, in hundredths of a second.
     let client = connection.tcp().local_addr().unwrap().port();
-    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let remote = format!("0100007F:{client:04X}");
-    let socket = sockets.lines().find(|line| line.split_whitespace().nth(2) == Some(&remote)).unwrap();
-    let (kind, when) = socket.split_whitespace().nth(5).unwrap().split_once(':').unwrap();
-    assert_eq!(kind, "02", "{socket}");
-    assert!(u64::from_str_radix(when, 16).unwrap() <= 4500, "{socket}");
+    let when = until(|| {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let socket = sockets.lines().find(|line| line.split_whitespace().nth(2) == Some(&remote)).unwrap();
+        let (kind, when) = socket.split_whitespace().nth(5).unwrap().split_once(':').unwrap();
+        // For a moment it may be that of what is not acknowledged yet.
+        (kind == "02").then(|| u64::from_str_radix(when, 16).unwrap())
+    });
+    assert!(when <= 4500, "{when}");
 }
 
 #[test]
@@ -277,7 +281,7 @@ fn case_26_a_connection_that_never_begins_its_handshake_is_cut() {
 
 #[test]
 fn case_30_a_connection_too_many_is_dropped_and_the_established_one_still_served() {
-    let server = server_with(&json!({ "limits": { "connections": 1, "handshakeTimeout": "1s" } }), "");
+    let server = server_with(&json!({ "limits": { "connections": 1, "handshakeTimeout": "5s" } }), "");
     let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
     let mut established = server.connect();
     assert_eq!(established.post("/validate", &request).status, 200);

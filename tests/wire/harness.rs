@@ -78,9 +78,9 @@ pub(crate) fn value_of(metrics: &str, name: &str) -> u64 {
     line.map_or(0, |value| value.parse().unwrap())
 }
 
-/// Tries until there is a result, for at most a minute.
+/// Tries until there is a result, for three minutes: far more than it takes on a machine however loaded.
 pub(crate) fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..600 {
+    for _ in 0..1800 {
         if let Some(result) = attempt() {
             return result;
         }
@@ -222,11 +222,20 @@ impl Connection {
     }
 
     pub(crate) fn post_bytes(&mut self, path: &str, body: &[u8]) -> Reply {
-        self.send(head(path, &format!("Content-Type: application/json\r\nContent-Length: {}", body.len())).as_bytes())
-            .unwrap();
+        self.try_post_bytes(path, body).expect("an answer")
+    }
+
+    /// As [`Self::post`]; `None` where the connection is closed without an answer, as one that is shed.
+    pub(crate) fn try_post(&mut self, path: &str, review: &Value) -> Option<Reply> {
+        self.try_post_bytes(path, &serde_json::to_vec(review).unwrap())
+    }
+
+    fn try_post_bytes(&mut self, path: &str, body: &[u8]) -> Option<Reply> {
+        let headers = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+        self.send(head(path, &headers).as_bytes()).ok()?;
         // An answer may come before all of the body is taken.
         let _ = self.send(body);
-        self.reply().expect("an answer")
+        self.reply()
     }
 
     /// The next answer; `None` where the connection ends first.

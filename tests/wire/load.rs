@@ -15,7 +15,10 @@ const REVIEWS: usize = 1000;
 
 #[test]
 fn each_of_1000_concurrent_reviews_gets_its_own_uid_and_verdict_back() {
-    let server = server_with(&json!({ "limits": { "concurrentReviews": REVIEWS, "handshakeTimeout": "60s" } }), "");
+    let server = server_with(
+        &json!({ "limits": { "concurrentReviews": REVIEWS, "handshakeTimeout": "60s", "bodyTimeout": "10m" } }),
+        "",
+    );
     let connector = TlsConnector::from(Arc::new(client_config(&server.ca, &[b"http/1.1"])));
     let barrier = Arc::new(Barrier::new(REVIEWS));
     // More handshakes at one time than it can carry would be shed.

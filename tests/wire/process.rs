@@ -44,7 +44,7 @@ fn case_22_foreign_text_can_forge_no_log_line_and_objects_are_never_logged() {
 #[test]
 fn sigterm_drains_the_server_answers_on_with_connection_close_and_exits_with_0() {
     let directory = tempfile::tempdir().unwrap();
-    let mut process = serve(directory.path(), "limits: {drain: 2s}\n");
+    let mut process = serve(directory.path(), "limits: {drain: 10s}\n");
     assert_eq!(process.get("/readyz").0, 200);
     assert_eq!(process.get("/livez").0, 200);
     let request = review(&json!({ "name": "team-b", "namespace": "team-b", "object": adopted("team-b") }));

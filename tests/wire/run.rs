@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::value_of;
+use crate::harness::{until, value_of};
 
 pub(crate) const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a, labels: {ringfence.dev/mode: enforce, ringfence.dev/profile: standard}}\n";
 
@@ -101,7 +101,7 @@ impl Process {
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        self.probe(path).unwrap()
+        until(|| self.probe(path).ok())
     }
 
     /// Whether it said this before it served.
@@ -120,11 +120,7 @@ impl Process {
 
     /// The CPU time that it has used.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = self.file("stat");
-        let fields: Vec<u64> =
-            stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2).map(|field| field.parse().unwrap()).collect();
-        // In ticks, of which Linux shows a hundred a second whatever the kernel's own.
-        Duration::from_millis((fields[0] + fields[1]) * 10)
+        crate::throttle::cpu(self.child.0.id())
     }
 
     /// A size from its status, in bytes: `VmRSS` now, `VmHWM` at its largest.

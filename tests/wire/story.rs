@@ -121,7 +121,7 @@ fn only_members_of_system_masters_may_deviate_on_the_embedded_cluster() {
 #[test]
 fn an_exemption_ends_on_time() {
     let server = server();
-    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     let object = json!({ "metadata": {
         "name": "team-a", "labels": { "ringfence.dev/mode": "exempt" },
         "annotations": { "ringfence.dev/exempt-reason": "migration", "ringfence.dev/exempt-until": until.to_string() },

@@ -29,12 +29,16 @@ impl Throttle {
         let stopping = group.is_none().then(|| {
             let over = over.clone();
             std::thread::spawn(move || {
+                let mut used = cpu(process);
                 while !over.load(Ordering::Relaxed) {
-                    for (signal, time) in
-                        [(Signal::STOP, PERIOD.mul_f64(1.0 - SHARE)), (Signal::CONT, PERIOD.mul_f64(SHARE))]
-                    {
-                        let _ = kill_process(pid, signal);
-                        std::thread::sleep(time);
+                    // As under a quota, what counts is what it has used, and not how long others kept it from that.
+                    std::thread::sleep(Duration::from_millis(2));
+                    let now = cpu(process);
+                    if now >= used + PERIOD.mul_f64(SHARE) {
+                        let _ = kill_process(pid, Signal::STOP);
+                        std::thread::sleep(PERIOD.mul_f64(1.0 - SHARE));
+                        let _ = kill_process(pid, Signal::CONT);
+                        used = now;
                     }
                 }
             })
@@ -62,6 +66,14 @@ impl Drop for Throttle {
             let _ = std::fs::remove_dir(group);
         }
     }
+}
+
+/// The CPU that a process has used so far; none where it has ended.
+pub(crate) fn cpu(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ').skip(11).take(2);
+    // In ticks, of which Linux shows a hundred a second whatever the kernel's own.
+    fields.filter_map(|field| field.parse().ok()).map(|ticks: u64| Duration::from_millis(ticks * 10)).sum()
 }
 
 /// A group with the process in it, of version 2 or 1; `None` where none can be made.
