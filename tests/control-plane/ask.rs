@@ -6,7 +6,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::Value;
 
-use crate::harness::{ADMIN, Bed};
+use crate::harness::{ADMIN, Bed, TRIES, is_late_webhook};
 
 const JSON: &str = "application/json";
 pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
@@ -88,17 +88,38 @@ impl<'b> Asker<'b> {
     }
 
     fn send(&self, method: Method, path: &str, kind: &str, body: &Value) -> Answer {
-        let mut request = request(method, path, kind, body);
-        if let Some(user) = self.as_user {
-            request.headers_mut().insert("Impersonate-User", HeaderValue::from_static(user));
-        }
-        self.bed.run(answer(&self.client, request))
+        self.bed.run(send_as(&self.client, self.as_user, method, path, kind, body))
     }
 }
 
 /// Sends one request, where several are to be sent at a time.
 pub(crate) async fn send(client: &Client, method: Method, path: &str, body: &Value) -> Answer {
-    answer(client, request(method, path, JSON, body)).await
+    send_as(client, None, method, path, JSON, body).await
+}
+
+async fn send_as(
+    client: &Client,
+    user: Option<&'static str>,
+    method: Method,
+    path: &str,
+    kind: &str,
+    body: &Value,
+) -> Answer {
+    let send = || {
+        let mut request = request(method.clone(), path, kind, body);
+        if let Some(user) = user {
+            request.headers_mut().insert("Impersonate-User", HeaderValue::from_static(user));
+        }
+        answer(client, request)
+    };
+    let mut said = send().await;
+    for _ in 1..TRIES {
+        if !is_late_webhook(said.body["message"].as_str().unwrap_or_default()) {
+            break;
+        }
+        said = send().await;
+    }
+    said
 }
 
 fn request(method: Method, path: &str, kind: &str, body: &Value) -> Request<Body> {

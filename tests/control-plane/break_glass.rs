@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::harness::{Options, Replica, World, eventually};
 use crate::scene::{admin, held_pod, pending_namespace};
 use crate::steps::{
-    MINUTE, STANDARD, conflict, create_namespace, denies_all, get, is_isolated, isolated_namespace, labels,
-    opens_ingress, policies, policy, run_pod, until_bound, until_isolated,
+    STANDARD, conflict, create_namespace, denies_all, get, is_isolated, isolated_namespace, labels, opens_ingress,
+    policies, policy, run_pod, until_bound, until_isolated,
 };
 
 crate::tests![the_break_glass_procedure_gives_the_cluster_back_and_the_way_back_protects_it_again];
@@ -70,8 +70,8 @@ fn the_break_glass_procedure_gives_the_cluster_back_and_the_way_back_protects_it
     for command in commands("Give the cluster back") {
         shell(&command);
     }
-    eventually("namespaces can be created", MINUTE, || create("meanwhile").ok);
-    eventually("policies can be written", MINUTE, || open("team-b").ok);
+    eventually("namespaces can be created", || create("meanwhile").ok);
+    eventually("policies can be written", || open("team-b").ok);
     bed.kubectl(&["delete", "networkpolicy", "default-deny-all", "-n", "team-b"]).expect_ok();
     run_pod(bed, "meanwhile", "runs");
     until_bound(bed, "meanwhile", "runs");
@@ -97,13 +97,13 @@ fn the_break_glass_procedure_gives_the_cluster_back_and_the_way_back_protects_it
     *world.ringfence.lock().unwrap() = Some(bed.start_ringfence(&world.installation, &Replica::default()));
     shell(&back[upgrade]);
     bed.installed(world.installation.front.clone(), world.installation.certificates.clone());
-    eventually("policies are judged again", MINUTE, || {
+    eventually("policies are judged again", || {
         let delete = ["delete", "networkpolicy", "default-deny-all", "-n", "team-b", "--dry-run=server"];
         bed.kubectl(&delete).stderr.contains("denied the request: ManagedPolicy")
     });
     // What was deleted is back, and what somebody opened is said.
     assert_eq!(get(bed, "team-b", "networkpolicy/default-deny-all")["spec"], denies_all());
-    eventually("what is in the way is said", MINUTE, || conflict(bed, "team-b").contains("wide"));
+    eventually("what is in the way is said", || conflict(bed, "team-b").contains("wide"));
     let told: String = back[upgrade + 1..adopt].iter().map(|command| shell(command)).collect();
     assert!(told.contains("team-b") && told.contains("\"wide\"") && told.contains("exempt"), "{told}");
     bed.kubectl(&["delete", "networkpolicy", "wide", "-n", "team-b"]).expect_ok();

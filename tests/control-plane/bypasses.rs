@@ -6,8 +6,8 @@ use crate::ask::{APPLY, JSON_PATCH, MERGE, STRATEGIC};
 use crate::harness::{World, eventually};
 use crate::race::Quiet;
 use crate::scene::{
-    MINUTE, POLICIES, admin, assert_held, deny_all, held_pod, is_isolated, isolated_namespace, label, namespace, owner,
-    pending_namespace, pod, policy,
+    POLICIES, admin, assert_held, deny_all, held_pod, is_isolated, isolated_namespace, label, namespace, owner,
+    pending_namespace, pod, policy, until_policies_are_known,
 };
 
 crate::tests![
@@ -100,7 +100,7 @@ fn a_generated_name_with_a_forged_name_label_gets_nothing_past_the_webhooks() {
     let made = owner.create("/api/v1/namespaces", &forged(labels)).expect_ok();
     let name = made["metadata"]["name"].as_str().unwrap();
     assert_eq!(label(&made, "kubernetes.io/metadata.name"), Some(name));
-    eventually("it is isolated", MINUTE, || is_isolated(&admin, name));
+    eventually("it is isolated", || is_isolated(&admin, name));
     let all = admin.get("/api/v1/namespaces");
     let stray = all["items"].as_array().unwrap().iter().filter_map(|object| object["metadata"]["name"].as_str());
     assert_eq!(stray.filter(|name| name.starts_with("forged-")).count(), 1);
@@ -172,7 +172,7 @@ fn a_held_pod_is_lifted_through_none_of_its_subresources() {
     owner.patch(&format!("{path}/status"), STRATEGIC, &condition).expect_ok();
     owner.delete(&path, &Value::Null).expect_ok();
     owner.patch(&path, MERGE, &json!({ "metadata": { "finalizers": null } })).expect_ok();
-    eventually("it is gone", MINUTE, || !bed.kubectl(&["get", "pod", "held", "-n", "lifting"]).ok);
+    eventually("it is gone", || !bed.kubectl(&["get", "pod", "held", "-n", "lifting"]).ok);
 }
 
 fn a_forged_mirror_annotation_runs_no_pod() {
@@ -237,9 +237,10 @@ fn a_policy_that_a_finalizer_keeps_does_not_count_while_another_is_deleted() {
     let policies = format!("{POLICIES}/two-steps/networkpolicies");
     let (first, second) = (format!("{policies}/default-deny-all"), format!("{policies}/second"));
     owner.create(&policies, &deny_all("default-deny-all")).expect_ok();
+    until_policies_are_known(&admin, &policies);
     let enforce = json!({ "metadata": { "labels": { "ringfence.dev/mode": "enforce" } } });
     admin.patch("/api/v1/namespaces/two-steps", MERGE, &enforce).expect_ok();
-    eventually("the namespace is isolated", MINUTE, || is_isolated(&admin, "two-steps"));
+    eventually("the namespace is isolated", || is_isolated(&admin, "two-steps"));
     owner.delete(&first, &Value::Null).expect_denied("BaselineWeakened");
 
     let mut kept = deny_all("second");
@@ -249,7 +250,7 @@ fn a_policy_that_a_finalizer_keeps_does_not_count_while_another_is_deleted() {
     owner.delete(&second, &Value::Null).expect_ok();
     assert!(admin.get(&second)["metadata"]["deletionTimestamp"].is_string());
     // The second would leave one that vanishes without another DELETE, as is known once the watch has brought it.
-    eventually("the deletion is known", MINUTE, || owner.delete(&first, &json!({ "dryRun": ["All"] })).status == 403);
+    eventually("the deletion is known", || owner.delete(&first, &json!({ "dryRun": ["All"] })).status == 403);
     owner.delete(&first, &Value::Null).expect_denied("BaselineWeakened");
     let narrowed = json!({ "spec": { "podSelector": { "matchLabels": { "app": "web" } } } });
     owner.patch(&first, MERGE, &narrowed).expect_denied("BaselineWeakened");
@@ -267,9 +268,9 @@ fn a_deny_all_stays_in_a_terminating_namespace_while_a_pod_takes_its_time() {
     slow["spec"]["terminationGracePeriodSeconds"] = json!(3600);
     owner.create("/api/v1/namespaces/slow-end/pods", &slow).expect_ok();
     let slow = "/api/v1/namespaces/slow-end/pods/slow";
-    eventually("the pod has a node", MINUTE, || admin.get(slow)["spec"]["nodeName"].is_string());
+    eventually("the pod has a node", || admin.get(slow)["spec"]["nodeName"].is_string());
     owner.delete("/api/v1/namespaces/slow-end", &Value::Null).expect_ok();
-    eventually("the pod is asked to end", MINUTE, || admin.get(slow)["metadata"]["deletionTimestamp"].is_string());
+    eventually("the pod is asked to end", || admin.get(slow)["metadata"]["deletionTimestamp"].is_string());
     let policies = format!("{POLICIES}/slow-end/networkpolicies");
     let left = || -> Vec<String> {
         let all = admin.get(&policies);
@@ -291,7 +292,10 @@ fn a_deny_all_stays_in_a_terminating_namespace_while_a_pod_takes_its_time() {
     }
     assert_eq!(left(), baseline, "the namespace controller leaves them, too, as long as there are pods");
     bed.finish_deletions();
-    eventually("the namespace is gone", MINUTE, || !bed.kubectl(&["get", "namespace", "slow-end"]).ok);
+    // The namespace controller looks again when the namespace changes, and else not for half an hour.
+    let seen = json!({ "metadata": { "annotations": { "example.com/seen": "true" } } });
+    admin.patch("/api/v1/namespaces/slow-end", MERGE, &seen);
+    eventually("the namespace is gone", || !bed.kubectl(&["get", "namespace", "slow-end"]).ok);
 }
 
 fn isolated_is_taken_off_at_create() {
@@ -314,7 +318,7 @@ fn isolated_is_taken_off_at_create() {
     let applied =
         owner.patch("/api/v1/namespaces/claims?fieldManager=gitops&force=true", APPLY, &claims("claims", "true"));
     assert_eq!(label(&applied.expect_ok(), "ringfence.dev/isolated"), None);
-    eventually("the namespace is isolated", MINUTE, || is_isolated(&admin, "claims"));
+    eventually("the namespace is isolated", || is_isolated(&admin, "claims"));
     // Said again, it changes nothing; but it can't be taken back.
     let again =
         owner.patch("/api/v1/namespaces/claims?fieldManager=gitops&force=true", APPLY, &claims("claims", "true"));
@@ -352,7 +356,7 @@ fn the_mode_of_a_terminating_namespace_stays() {
     let mut object = namespace("ending-modes");
     object["metadata"]["finalizers"] = json!(["example.com/keep"]);
     owner.create("/api/v1/namespaces", &object).expect_ok();
-    eventually("the namespace is isolated", MINUTE, || is_isolated(&admin, "ending-modes"));
+    eventually("the namespace is isolated", || is_isolated(&admin, "ending-modes"));
     owner.delete(path, &Value::Null).expect_ok();
     let before = admin.get(path);
     assert!(before["metadata"]["deletionTimestamp"].is_string());
@@ -373,7 +377,7 @@ fn the_mode_of_a_terminating_namespace_stays() {
     assert_eq!(admin.get(path)["metadata"]["labels"], before["metadata"]["labels"]);
     // It ends all the same.
     owner.patch(path, MERGE, &json!({ "metadata": { "finalizers": null } })).expect_ok();
-    eventually("the namespace is gone", MINUTE, || !bed.kubectl(&["get", "namespace", "ending-modes"]).ok);
+    eventually("the namespace is gone", || !bed.kubectl(&["get", "namespace", "ending-modes"]).ok);
 }
 
 /// Lifting takes the label off, so the pods' controller would not know them any more and make others without end: 62 in

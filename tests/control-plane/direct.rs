@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::harness::{Bed, Event, Installation, Mark, Ringfence};
+use crate::harness::{Bed, Event, Installation, Mark, Ringfence, eventually_some};
 use crate::steps::CONTROLLER;
 
 /// Ends what goes on beside a test, also where the test fails: whoever waits for it would wait without end.
@@ -54,7 +54,12 @@ pub(crate) fn ask(installation: &Installation, replica: &Ringfence, request: &Va
     ask_at(installation.ca.get().unwrap(), replica.address, request)
 }
 
-/// The same, for a thread of its own.
+/// What it decides: asked again, as an API server does, where it puts that off.
+pub(crate) fn decide(installation: &Installation, replica: &Ringfence, request: &Value) -> Reply {
+    eventually_some("it decides", || Some(ask(installation, replica, request)).filter(|reply| !reply.puts_off()))
+}
+
+/// The same as [`ask`], for a thread of its own.
 pub(crate) fn ask_at(ca: &str, address: SocketAddr, request: &Value) -> Reply {
     let mut whole = json!({
         "uid": "u-1", "dryRun": false, "userInfo": { "username": "alice", "groups": ["system:authenticated"] },

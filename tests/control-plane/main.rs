@@ -44,6 +44,8 @@ mod soak;
 mod steps;
 mod tenant;
 mod threats;
+#[path = "../wire/throttle.rs"]
+mod throttle;
 mod watches;
 
 use std::process::ExitCode;

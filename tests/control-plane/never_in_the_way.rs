@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::controller::apply_mutation;
+use crate::direct::Over;
 use crate::harness::process::Launch;
-use crate::harness::{Bed, Options, Replica, World, eventually, eventually_some};
+use crate::harness::{Bed, Options, PATIENCE, Replica, World, eventually, eventually_some};
 use crate::steps::{
-    MINUTE, as_controller, conflict, create_namespace, denies_all, disturbed, get, is_held, isolated_namespace, labels,
-    names, opens_ingress, policies, policy, run_pod, until_bound, until_isolated, written,
+    as_controller, conflict, create_namespace, denies_all, disturbed, get, is_held, isolated_namespace, labels, names,
+    opens_ingress, policies, policy, run_pod, until_bound, until_isolated, until_pods_are_held, would_run, written,
 };
 
 crate::tests![
@@ -53,7 +54,8 @@ fn hold_pods(bed: &Bed, namespace: &str) {
     let file = bed.path(&format!("{namespace}-wide.json"));
     std::fs::write(&file, policy(namespace, "wide", &opens_ingress())).unwrap();
     as_controller(bed, &["apply", "-f", &file.to_string_lossy()]).expect_ok();
-    eventually("pods are held from now on", MINUTE, || !conflict(bed, namespace).is_empty());
+    eventually("what is in the way is written down", || !conflict(bed, namespace).is_empty());
+    until_pods_are_held(bed, namespace);
 }
 
 fn finalize(bed: &Bed, namespace: &str, what: &str) {
@@ -67,7 +69,7 @@ fn take_finalizers_away(bed: &Bed, namespace: &str, what: &str) {
 }
 
 fn end(bed: &Bed, namespace: &str) {
-    bed.kubectl(&["delete", "namespace", namespace, "--timeout=60s"]).expect_ok();
+    bed.kubectl(&["delete", "namespace", namespace, "--timeout=180s"]).expect_ok();
 }
 
 fn case_57_a_namespace_ends_whatever_is_in_it() {
@@ -83,7 +85,7 @@ fn case_57_a_namespace_ends_whatever_is_in_it() {
     let mark = bed.audit_mark();
     bed.kubectl(&["delete", "namespace", "ends", "--wait=false"]).expect_ok();
     // Pods go first, and the rest waits for them: what isolates outlives what it isolates.
-    eventually("both pods are being deleted", MINUTE, || {
+    eventually("both pods are being deleted", || {
         let being_deleted = |pod: &str| get(bed, "ends", pod)["metadata"]["deletionTimestamp"].is_string();
         being_deleted("pod/waits") && being_deleted("pod/runs")
     });
@@ -91,11 +93,11 @@ fn case_57_a_namespace_ends_whatever_is_in_it() {
         take_finalizers_away(bed, "ends", pod);
     }
     let finalized = ["default-deny-all", "wide"];
-    eventually("only their finalizers keep two policies", MINUTE, || policies(bed, "ends") == finalized);
+    eventually("only their finalizers keep two policies", || policies(bed, "ends") == finalized);
     for policy in finalized {
         take_finalizers_away(bed, "ends", &format!("networkpolicy/{policy}"));
     }
-    eventually("it is gone", MINUTE, || get(bed, "ends", "namespace/ends").is_null());
+    eventually("it is gone", || get(bed, "ends", "namespace/ends").is_null());
     // Nothing was put into it again, and nothing tried.
     let created: Vec<_> = written(bed, &mark, "ends").into_iter().filter(|event| event.resource != "pods").collect();
     assert!(created.is_empty(), "{created:#?}");
@@ -185,7 +187,7 @@ fn case_58_finalizers_go_while_nothing_answers() {
         bed.kubectl(&["delete", what, "-n", "final", "--wait=false"]).expect_ok();
         // One of another name, which is added and taken away by whoever owns it.
         take_finalizers_away(bed, "final", what);
-        eventually("it is gone", MINUTE, || get(bed, "final", what).is_null());
+        eventually("it is gone", || get(bed, "final", what).is_null());
     }
     // To delete a policy is judged, and nobody judges; to let one go that is being deleted is not.
     let delete = ["delete", "networkpolicy", "wide", "-n", "final", "--wait=false"];
@@ -194,8 +196,11 @@ fn case_58_finalizers_go_while_nothing_answers() {
     as_controller(bed, &delete).expect_ok();
     take_finalizers_away(bed, "final", "networkpolicy/wide");
     assert!(get(bed, "final", "networkpolicy/wide").is_null());
-    // What is in an isolated namespace goes on as if there were no webhook.
+    // What is in an isolated namespace goes on as if there were no webhook, once the API server has heard of that.
     until_isolated(bed, "final");
+    eventually("pods are no longer judged", || {
+        bed.kubectl(&["run", "asks", "-n", "final", "--image=example.com/app", "--dry-run=server"]).ok
+    });
     run_pod(bed, "final", "new");
     until_bound(bed, "final", "new");
     front.resume();
@@ -206,7 +211,7 @@ fn jobs_finish_and_pods_with_finalizers_go_on() {
     isolated_namespace(bed, "jobs");
     hold_pods(bed, "jobs");
     bed.kubectl(&["create", "job", "once", "-n", "jobs", "--image=example.com/app"]).expect_ok();
-    let pod = eventually_some("its pod is there", MINUTE, || {
+    let pod = eventually_some("its pod is there", || {
         names(&get(bed, "jobs", "pods")).into_iter().find(|pod| pod.starts_with("once-"))
     });
     let pod = pod.as_str();
@@ -214,16 +219,17 @@ fn jobs_finish_and_pods_with_finalizers_go_on() {
     let finalizers = get(bed, "jobs", &format!("pod/{pod}"))["metadata"]["finalizers"].clone();
     assert_eq!(finalizers, json!(["batch.kubernetes.io/job-tracking"]));
     // One that is deleted while it is held is counted and let go by the job controller, and made anew.
-    bed.kubectl(&["delete", "pod", pod, "-n", "jobs", "--timeout=60s"]).expect_ok();
+    bed.kubectl(&["delete", "pod", pod, "-n", "jobs", "--timeout=180s"]).expect_ok();
     bed.kubectl(&["delete", "networkpolicy", "wide", "-n", "jobs"]).expect_ok();
     let mut next = String::new();
-    eventually("another one has a node", MINUTE, || {
-        let path = "jsonpath={.items[?(@.spec.nodeName)].metadata.name}";
+    eventually("another one runs", || {
+        // Not before the kubelet has said that it runs, which it would say after that it has ended.
+        let path = "jsonpath={.items[?(@.status.phase==\"Running\")].metadata.name}";
         next = bed.kubectl(&["get", "pods", "-n", "jobs", "-l", "job-name=once", "-o", path]).expect_ok();
         !next.is_empty()
     });
     bed.succeed("jobs", &next);
-    bed.kubectl(&["wait", "job/once", "-n", "jobs", "--for=condition=Complete", "--timeout=60s"]).expect_ok();
+    bed.kubectl(&["wait", "job/once", "-n", "jobs", "--for=condition=Complete", "--timeout=180s"]).expect_ok();
 }
 
 fn the_system_s_namespaces_and_ringfence_s_own_are_left_alone() {
@@ -253,7 +259,7 @@ fn case_59_with_all_replicas_gone_the_system_and_ringfence_itself_come_back() {
     *world.ringfence.lock().unwrap() = None;
     bed.kubectl(&["create", "namespace", "nobody"]).expect_error();
     let ready = |namespace: &str, deployment: &str, count: u64| {
-        eventually(&format!("{deployment} is there"), MINUTE, || {
+        eventually(&format!("{deployment} is there"), || {
             get(bed, namespace, &format!("deployment/{deployment}"))["status"]["readyReplicas"] == count
         });
     };
@@ -281,6 +287,7 @@ fn case_60_uninstalling_leaves_nothing_behind() {
     assert!(is_held(bed, "waiting", "first") && !conflict(bed, "waiting").is_empty());
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = Over(&over);
         // Somebody who creates pods all the time.
         scope.spawn(|| {
             for index in 0.. {
@@ -293,9 +300,9 @@ fn case_60_uninstalling_leaves_nothing_behind() {
             }
         });
         let uninstalling =
-            scope.spawn(|| bed.helm(&["uninstall", "ringfence", "-n", "ringfence-system", "--timeout=120s"]));
+            scope.spawn(|| bed.helm(&["uninstall", "ringfence", "-n", "ringfence-system", "--timeout=300s"]));
         let mut pod = String::new();
-        eventually("the hook's pod has a node", MINUTE, || {
+        eventually("the hook's pod has a node", || {
             let path = "jsonpath={.items[?(@.spec.nodeName)].metadata.name}";
             let args = ["get", "pods", "-n", "ringfence-system", "-l", "job-name=ringfence-uninstall", "-o", path];
             pod = bed.kubectl(&args).expect_ok();
@@ -305,7 +312,6 @@ fn case_60_uninstalling_leaves_nothing_behind() {
         assert!(ended, "the uninstaller failed");
         bed.succeed("ringfence-system", &pod);
         uninstalling.join().unwrap().expect_ok();
-        over.store(true, Ordering::Relaxed);
     });
     // The kubelet ends the containers of the pods that helm has deleted.
     let replica = world.ringfence.lock().unwrap().take().unwrap();
@@ -355,7 +361,7 @@ fn run_as_the_pod(world: &World, pod: &str) -> bool {
         .args(["--kubeconfig", &config.to_string_lossy()])
         .env([("HOME", bed.path("home").to_string_lossy())])
         .start();
-    process.wait(2 * MINUTE) == Some(0)
+    process.wait(PATIENCE) == Some(0)
 }
 
 fn case_20_a_dry_run_has_the_same_verdict_and_no_effect() {
@@ -381,8 +387,7 @@ fn case_20_a_dry_run_has_the_same_verdict_and_no_effect() {
     assert_eq!(policies(bed, "dry").len(), 4);
 
     hold_pods(bed, "dry");
-    let said = bed.kubectl(&["run", "web", "-n", "dry", "--image=example.com/app", "--dry-run=server", "-o", "json"]);
-    let made: Value = serde_json::from_str(&said.expect_ok()).unwrap();
+    let made = would_run(bed, "dry", "web");
     assert_eq!(made["spec"]["schedulingGates"], json!([{ "name": "ringfence.dev/baseline" }]));
     assert!(get(bed, "dry", "pod/web").is_null());
     assert!(written(bed, &mark, "dry-new").is_empty());
@@ -401,9 +406,11 @@ fn case_19_another_mutation_in_between_is_harmless() {
         &expression.replace("Object.spec.schedulingGates{name: 'example.com/own'}", "{'name': 'example.com/own'}");
     let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": "mutated" } });
     let rule = json!({ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"] });
-    apply_mutation(bed, "sees-held-pods", &selector, &rule, expression);
     isolated_namespace(bed, "mutated");
     hold_pods(bed, "mutated");
+    apply_mutation(bed, "sees-held-pods", &selector, &rule, expression, || {
+        would_run(bed, "mutated", "asks")["metadata"]["labels"]["seen-held"] == "true"
+    });
     let mark = bed.audit_mark();
     run_pod(bed, "mutated", "web");
     let pod = get(bed, "mutated", "pod/web");
@@ -417,7 +424,7 @@ fn case_19_another_mutation_in_between_is_harmless() {
             event.annotations.iter().filter(|(key, _)| key.starts_with("mutation.webhook.admission.k8s.io/"));
         mutations.map(|(_, value)| value).filter(by_us).cloned().collect::<Vec<_>>()
     };
-    eventually("it was asked twice, and changed something once", MINUTE, || {
+    eventually("it was asked twice, and changed something once", || {
         bed.audit_since(&mark).iter().filter(|event| event.verb == "create" && event.name == "web").any(|event| {
             let rounds = rounds(event);
             let changed = rounds.iter().filter(|round| round.contains(r#""mutated":true"#)).count();
@@ -426,7 +433,7 @@ fn case_19_another_mutation_in_between_is_harmless() {
     });
     // Ringfence takes its own gate away, and leaves the other one.
     bed.kubectl(&["delete", "networkpolicy", "wide", "-n", "mutated"]).expect_ok();
-    eventually("only the other gate is left", MINUTE, || {
+    eventually("only the other gate is left", || {
         crate::steps::gates(&get(bed, "mutated", "pod/web")) == ["example.com/own"]
     });
     bed.kubectl(&["delete", "mutatingadmissionpolicies,mutatingadmissionpolicybindings", "sees-held-pods"]).expect_ok();

@@ -35,7 +35,7 @@ pub(crate) fn be_the_victim() -> ! {
     let (etcd, _) = start_etcd(programs, &directory);
     let child = directory.join("child");
     let _parent = run(&directory, &format!("sleep 1000 & echo $! >{}; wait", child.display()));
-    let child = eventually_some("the child is there", SOON, || pid_in(&child));
+    let child = eventually_some("the child is there", || pid_in(&child));
     println!("{} {child}", etcd.pid());
     loop {
         std::thread::park();
@@ -72,7 +72,7 @@ fn nothing_outlives_a_test_that_is_killed() {
     assert!(pids.iter().all(|pid| is_there(*pid)));
     // SIGKILL: no destructor of it runs.
     drop(victim);
-    eventually("all is gone", SOON, || !pids.iter().any(|pid| is_there(*pid)));
+    eventually("all is gone", || !pids.iter().any(|pid| is_there(*pid)));
 }
 
 fn nothing_outlives_a_test_that_is_killed_while_its_programs_are_paused() {
@@ -80,7 +80,7 @@ fn nothing_outlives_a_test_that_is_killed_while_its_programs_are_paused() {
     let (victim, pids) = victim(directory.path());
     assert!(pids.iter().all(|pid| signal_to(*pid, "STOP")));
     drop(victim);
-    eventually("all is gone", SOON, || !pids.iter().any(|pid| is_there(*pid)));
+    eventually("all is gone", || !pids.iter().any(|pid| is_there(*pid)));
 }
 
 fn run(directory: &Path, script: &str) -> Process {
@@ -93,7 +93,7 @@ fn what_a_program_started_ends_with_it() {
     let mut process = run(directory.path(), &format!("sleep 1000 & echo $! >{}", child.display()));
     assert_eq!(process.wait(SOON), Some(0));
     let child = pid_in(&child).unwrap();
-    eventually("the child is gone", SOON, || !is_there(child));
+    eventually("the child is gone", || !is_there(child));
 }
 
 fn a_program_s_exit_status_and_output_are_its_own() {

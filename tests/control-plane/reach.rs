@@ -2,7 +2,6 @@
 //! rights than to read.
 
 use std::process::Command;
-use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -16,8 +15,6 @@ crate::tests![
     a_list_of_more_than_a_page_is_read_to_its_end,
     who_may_not_list_is_told_and_gets_no_wrong_answer,
 ];
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 const GUIDE: [&str; 6] = [
     "tests/fixtures/guide/before.yaml",
@@ -56,9 +53,9 @@ fn guide() -> Bed {
     for file in GUIDE {
         let text = std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         // A pod can't be created before its namespace has a service account.
-        eventually("the objects are there", MINUTE, || bed.kubectl_stdin(&["apply", "-f", "-"], &text).ok);
+        eventually("the objects are there", || bed.kubectl_stdin(&["apply", "-f", "-"], &text).ok);
     }
-    eventually("the controllers have made their pods", MINUTE, || {
+    eventually("the controllers have made their pods", || {
         let pods = bed.kubectl(&["get", "pods", "-A", "-o", "name"]).expect_ok();
         pods.lines().count() == 6
     });
@@ -189,7 +186,7 @@ fn grant(bed: &Bed, user: &str, namespace: Option<&str>, rules: &Value, known_by
         ] })
         .to_string(),
     );
-    eventually("the right is known", MINUTE, || bed.kubectl_with(user, known_by).ok);
+    eventually("the right is known", || bed.kubectl_with(user, known_by).ok);
 }
 
 fn who_may_not_list_is_told_and_gets_no_wrong_answer() {

@@ -4,7 +4,6 @@
 //! left out, and Ringfence runs as a process with the chart's service account.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::harness::{Bed, Options, Replica, eventually};
 
@@ -41,7 +40,7 @@ fn the_commands_of_the_readme_do_what_it_says() {
 
     let (create, adopt) = (at("kubectl create namespace team-a"), at("ringfence adopt --all --dry-run"));
     shell(&commands[create..adopt]);
-    eventually("the namespace is isolated and its pod runs", Duration::from_secs(60), || {
+    eventually("the namespace is isolated and its pod runs", || {
         let shown = shell(&commands[create + 2..adopt]);
         shown.contains("ringfence.dev/isolated=true")
             && ["default-deny-all", "allow-dns", "allow-same-namespace", "Running", "Isolated"]

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use crate::ask::{Asker, JSON_PATCH, MERGE};
 use crate::direct::{ask, creation_of_a_namespace, deletion_of_the_baseline};
 use crate::harness::process::Launch;
-use crate::harness::{ADMIN, Bed, Event, Installation, Options, Replica, Ringfence, eventually};
+use crate::harness::{ADMIN, Bed, Event, Installation, Options, PATIENCE, Replica, Ringfence, eventually, within};
 use crate::scene::{held_pod, is_isolated, namespace, policy};
-use crate::steps::{CONTROLLER, MINUTE, told};
+use crate::steps::{CONTROLLER, told};
 use crate::watches::silence;
 
 crate::tests![each_right_of_the_service_account_is_used_and_missed_where_it_is_taken_away];
@@ -187,7 +187,7 @@ const STEPS: [Step; 12] = [
         begin: |stage, name| stage.create(name),
         until: |stage, name| {
             stage.until_isolated(name);
-            eventually("it is told", MINUTE, || !told(stage.bed, name, "Isolated").is_empty());
+            eventually("it is told", || !told(stage.bed, name, "Isolated").is_empty());
         },
     },
     Step {
@@ -202,7 +202,7 @@ const STEPS: [Step; 12] = [
             }
         },
         until: |stage, name| {
-            eventually("it is a series", MINUTE, || {
+            eventually("it is a series", || {
                 told(stage.bed, name, "Isolated").iter().any(|event| event["series"].is_object())
             });
         },
@@ -228,9 +228,7 @@ const STEPS: [Step; 12] = [
         },
         until: |stage, name| {
             let policies = format!("{}/{name}/networkpolicies", crate::scene::POLICIES);
-            eventually("they are pruned", MINUTE, || {
-                stage.admin.get(&policies)["items"].as_array().unwrap().len() == 2
-            });
+            eventually("they are pruned", || stage.admin.get(&policies)["items"].as_array().unwrap().len() == 2);
         },
     },
     Step {
@@ -242,13 +240,13 @@ const STEPS: [Step; 12] = [
             let file = stage.bed.path(&format!("{name}.json"));
             std::fs::write(&file, policy("opens", opens).to_string()).unwrap();
             stage.past_the_webhooks(&["create", "-n", name, "-f", &file.to_string_lossy()]);
-            eventually("it is not isolated", MINUTE, || !is_isolated(&stage.admin, name));
+            eventually("it is not isolated", || !is_isolated(&stage.admin, name));
             held_pod(&stage.admin, name, "held");
             stage.past_the_webhooks(&["delete", "networkpolicy", "opens", "-n", name]);
         },
         until: |stage, name| {
             let held = format!("/api/v1/namespaces/{name}/pods/held");
-            eventually("it is lifted", MINUTE, || stage.admin.get(&held)["spec"]["schedulingGates"].is_null());
+            eventually("it is lifted", || stage.admin.get(&held)["spec"]["schedulingGates"].is_null());
         },
     },
     Step {
@@ -259,7 +257,7 @@ const STEPS: [Step; 12] = [
         },
         until: |stage, _| {
             let lease = "/apis/coordination.k8s.io/v1/namespaces/ringfence-system/leases";
-            eventually("it is there again", MINUTE, || !stage.admin.get(lease)["items"].as_array().unwrap().is_empty());
+            eventually("it is there again", || !stage.admin.get(lease)["items"].as_array().unwrap().is_empty());
         },
     },
     Step {
@@ -300,7 +298,7 @@ const STEPS: [Step; 12] = [
                 let answer = ask(&stage.installation, stage.replica.as_ref().unwrap(), &deletion_of_the_baseline(name));
                 !answer.denies()
             };
-            eventually("it looks for pods that run", MINUTE, || ended(stage));
+            eventually("it looks for pods that run", || ended(stage));
         },
         until: |_, _| {},
     },
@@ -312,7 +310,7 @@ const STEPS: [Step; 12] = [
             let server = stage.bed.server(0);
             server.pause();
             // What is asked now is read, as soon as there is somebody who answers.
-            eventually("silence is noticed", MINUTE, || silence(stage.replica.as_ref().unwrap()) >= 3.2);
+            eventually("silence is noticed", || silence(stage.replica.as_ref().unwrap()) >= 3.2);
             let asking = (stage.installation.ca.get().unwrap().clone(), stage.replica.as_ref().unwrap().address);
             let review = deletion_of_the_baseline(name);
             stage.asking.push(std::thread::spawn(move || _ = crate::direct::ask_at(&asking.0, asking.1, &review)));
@@ -335,7 +333,7 @@ const LEAVING: Step = Step {
             .args(["--kubeconfig", &config.to_string_lossy()])
             .env([("HOME", stage.bed.path("home").to_string_lossy())])
             .start();
-        assert!(process.wait(MINUTE).is_some(), "it does not end");
+        assert!(process.wait(PATIENCE).is_some(), "it does not end");
     },
     until: |_, _| {},
 };
@@ -347,18 +345,19 @@ impl Stage<'_> {
         let Some(replica) = &mut self.replica else { return };
         replica.wait_until_ready();
         self.installation.ca.get_or_init(|| self.installation.pair(self.bed).ca);
-        eventually("it hears and leads", MINUTE, || {
+        eventually("it hears and leads", || {
             let leads = replica.counters().is_some_and(|counters| counters.sum("ringfence_leader", &[]) >= 1.0);
             leads && silence(replica) < 3.0
         });
         // A pod that is still held would be lifted in another step, and a right be used there.
-        eventually("nothing is held", MINUTE, || {
+        eventually("nothing is held", || {
             replica.counters().is_some_and(|counters| counters.sum("ringfence_held_pods", &[]) == 0.0)
         });
+        self.until_trusted();
     }
 
     fn until_certificates(&self) {
-        eventually("the certificates are there", MINUTE, || {
+        eventually("the certificates are there", || {
             let secrets = self.admin.get(SECRETS);
             let has = |secret: &Value| secret["data"]["tls.crt"].is_string();
             secrets["items"].as_array().unwrap().iter().any(has)
@@ -367,7 +366,7 @@ impl Stage<'_> {
 
     fn until_trusted(&self) {
         let trusts = |path: &str| !self.admin.get(path)["webhooks"][0]["clientConfig"]["caBundle"].is_null();
-        eventually("the API server is told what to trust", MINUTE, || REGISTERED.into_iter().all(trusts));
+        eventually("the API server is told what to trust", || REGISTERED.into_iter().all(trusts));
     }
 
     fn create(&self, name: &str) {
@@ -375,7 +374,7 @@ impl Stage<'_> {
     }
 
     fn until_isolated(&self, name: &str) {
-        eventually("it is isolated", MINUTE, || is_isolated(&self.admin, name));
+        eventually("it is isolated", || is_isolated(&self.admin, name));
     }
 
     /// As admin under the controller's name: its own requests stand in the log under its own user.
@@ -398,6 +397,20 @@ impl Stage<'_> {
         events.retain(|event| event.user == CONTROLLER);
         events
     }
+
+    /// Whether something is forbidden in a step when this right is taken away for its time.
+    fn is_missed(&mut self, step: &Step, role: &Role<'_>, right: &Right) -> bool {
+        role.without(Some(right));
+        eventually("the right is gone", || !role.is_granted(right));
+        let (mark, name) = (self.bed.audit_mark(), self.name());
+        (step.begin)(self, &name);
+        let look = || self.bed.audit_since(&mark).iter().any(|event| right.is_missed_in(event)).then_some(());
+        let missed = within(Duration::from_secs(60), look).is_some();
+        role.without(None);
+        eventually("the right is there again", || role.is_granted(right));
+        self.settle();
+        missed
+    }
 }
 
 fn each_right_of_the_service_account_is_used_and_missed_where_it_is_taken_away() {
@@ -419,32 +432,29 @@ fn each_right_of_the_service_account_is_used_and_missed_where_it_is_taken_away()
     stage.whole(&STEPS[0]);
     stage.until_trusted();
     for step in STEPS.iter().chain([&LEAVING]) {
-        let events = stage.whole(step);
-        let forbidden: Vec<_> = events.iter().filter(|event| is_forbidden(event)).collect();
-        assert!(forbidden.is_empty(), "{}: {forbidden:#?}", step.what);
-        // Who it is, and what time, everybody may ask. Nothing else comes from a role that is not the chart's.
-        let granted = |event: &&Event| {
-            event.resource == "selfsubjectreviews"
-                || event.resource.is_empty()
-                || all.iter().any(|right| right.covers(event))
-        };
-        let elsewhere: Vec<_> = events.iter().filter(|event| !granted(event)).collect();
-        assert!(elsewhere.is_empty(), "{}: {elsewhere:#?}", step.what);
-        let used: Vec<_> =
-            left.iter().filter(|(_, right)| events.iter().any(|event| right.is_used_in(event))).cloned().collect();
-        for (at, right) in used {
-            let role = &roles[at];
-            role.without(Some(&right));
-            eventually("the right is gone", MINUTE, || !role.is_granted(&right));
-            let (mark, name) = (bed.audit_mark(), stage.name());
-            (step.begin)(&mut stage, &name);
-            eventually(&format!("{}: without {right} something is forbidden", step.what), MINUTE, || {
-                bed.audit_since(&mark).iter().any(|event| right.is_missed_in(event))
-            });
-            role.without(None);
-            eventually("the right is there again", MINUTE, || role.is_granted(&right));
-            stage.settle();
-            left.remove(&(at, right));
+        // On a slow machine a step may use a right that it does not need, and does not miss. It is seen again where it is
+        // needed.
+        for tries in (0..3).rev() {
+            let events = stage.whole(step);
+            let forbidden: Vec<_> = events.iter().filter(|event| is_forbidden(event)).collect();
+            assert!(forbidden.is_empty(), "{}: {forbidden:#?}", step.what);
+            // Who it is, and what time, everybody may ask. Nothing else comes from a role that is not the chart's.
+            let granted = |event: &&Event| {
+                event.resource == "selfsubjectreviews"
+                    || event.resource.is_empty()
+                    || all.iter().any(|right| right.covers(event))
+            };
+            let elsewhere: Vec<_> = events.iter().filter(|event| !granted(event)).collect();
+            assert!(elsewhere.is_empty(), "{}: {elsewhere:#?}", step.what);
+            let used: Vec<_> =
+                left.iter().filter(|(_, right)| events.iter().any(|event| right.is_used_in(event))).cloned().collect();
+            let not_missed: Vec<_> =
+                used.iter().filter(|(at, right)| !stage.is_missed(step, &roles[*at], right)).collect();
+            left.retain(|right| !used.contains(right) || not_missed.contains(&right));
+            if not_missed.is_empty() {
+                break;
+            }
+            assert!(tries > 0, "{}: without these nothing is forbidden: {not_missed:#?}", step.what);
         }
     }
     let left: Vec<String> = left.iter().map(|(_, right)| right.to_string()).collect();

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::certificates::stored;
-use crate::harness::{Bed, Counters, Installation, Options, Replica, Ringfence, eventually};
+use crate::harness::{Bed, Counters, Installation, Options, PATIENCE, Replica, Ringfence, eventually};
 use crate::load::{Load, webhook_calls};
-use crate::steps::{MINUTE, configuration};
+use crate::steps::configuration;
 
 crate::tests![
     case_48_rollouts_under_load_fail_no_call,
@@ -60,7 +60,7 @@ impl<'b> Deployment<'b> {
         for replica in &mut self.replicas {
             replica.process.signal("TERM");
         }
-        eventually("it leads", MINUTE, || {
+        eventually("it leads", || {
             leader.counters().is_some_and(|counters| counters.sum("ringfence_leader", &[]) > 0.0)
         });
         leader
@@ -80,11 +80,11 @@ impl<'b> Deployment<'b> {
             going.push(old);
         }
         for old in &mut going {
-            let status = old.process.wait(MINUTE);
+            let status = old.process.wait(PATIENCE);
             assert_eq!(status, Some(0), "{}", old.log());
         }
         for webhook in ["mutate", "validate"] {
-            eventually("a new replica is asked", MINUTE, || {
+            eventually("a new replica is asked", || {
                 let reviews =
                     |counters: Counters| counters.sum("ringfence_admission_reviews_total", &[("webhook", webhook)]);
                 self.replicas.iter().any(|replica| replica.counters().map_or(0.0, reviews) > 0.0)
@@ -122,8 +122,8 @@ fn rotate(deployment: &Deployment<'_>, times: usize) {
     };
     let mut served = look().serving.certificate;
     for _ in 0..times {
-        eventually("another certificate is served", MINUTE * 2, || look().serving.certificate != served);
-        eventually("the CA of before is dropped", MINUTE, || {
+        eventually("another certificate is served", || look().serving.certificate != served);
+        eventually("the CA of before is dropped", || {
             let now = look();
             served = now.serving.certificate;
             now.next.is_none() && now.retired.is_empty()
@@ -132,7 +132,7 @@ fn rotate(deployment: &Deployment<'_>, times: usize) {
 }
 
 fn case_48_rollouts_under_load_fail_no_call() {
-    rollouts(50, 3, "limits: { drain: 2s }");
+    rollouts(50, 3, "limits: { drain: 5s }");
 }
 
 fn case_48_twenty_rollouts_at_500_requests_a_second_fail_no_call() {
@@ -140,7 +140,7 @@ fn case_48_twenty_rollouts_at_500_requests_a_second_fail_no_call() {
 }
 
 fn cases_35_and_36_rotations_of_certificates_under_load_fail_no_call() {
-    let config = "certificates: { validity: 24s, overlap: 2s }\nlimits: { drain: 1h }";
+    let config = "certificates: { validity: 36s, overlap: 3s }\nlimits: { drain: 1h }";
     under_load(50, config, |deployment| {
         let _leader = deployment.keep_no_connection();
         rotate(deployment, 3);

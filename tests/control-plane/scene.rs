@@ -1,14 +1,11 @@
 //! What several stories begin with: somebody to ask, and a namespace in some state.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::ask::{Asker, MERGE};
 use crate::harness::{ADMIN, Bed, eventually};
-
-pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) const POLICIES: &str = "/apis/networking.k8s.io/v1/namespaces";
 
@@ -42,7 +39,7 @@ pub(crate) fn owner(bed: &Bed) -> Asker<'_> {
         })
         .to_string(),
     );
-    eventually("the right is known", MINUTE, || {
+    eventually("the right is known", || {
         bed.kubectl(&["auth", "can-i", "update", "namespaces", "--subresource=finalize", "--as", OWNER]).ok
     });
     Asker::impersonating(bed, OWNER)
@@ -67,7 +64,7 @@ pub(crate) fn namespace(name: &str) -> Value {
 pub(crate) fn isolated_namespace(bed: &Bed, name: &str) {
     let admin = admin(bed);
     admin.create("/api/v1/namespaces", &namespace(name)).expect_ok();
-    eventually("the namespace is isolated", MINUTE, || is_isolated(&admin, name));
+    eventually("the namespace is isolated", || is_isolated(&admin, name));
 }
 
 /// A namespace in mode enforce whose pods are held for good: it had a policy that opens everything before it was adopted.
@@ -80,12 +77,20 @@ pub(crate) fn pending_namespace(bed: &Bed, name: &str) {
         "open",
         json!({ "podSelector": {}, "ingress": [{}], "egress": [{}], "policyTypes": ["Ingress", "Egress"] }),
     );
-    admin.create(&format!("{POLICIES}/{name}/networkpolicies"), &open).expect_ok();
+    // What it has not heard of yet, Ringfence takes for enforced.
+    eventually("the mode is known", || {
+        admin.create(&format!("{POLICIES}/{name}/networkpolicies"), &open).status == 201
+    });
     let enforce = json!({ "metadata": { "labels": { "ringfence.dev/mode": "enforce" } } });
     admin.patch(&format!("/api/v1/namespaces/{name}"), MERGE, &enforce).expect_ok();
-    eventually("the controller has seen what is in the way", MINUTE, || {
+    eventually("the controller has seen what is in the way", || {
         let object = admin.get(&format!("/api/v1/namespaces/{name}"));
         object["metadata"]["annotations"]["ringfence.dev/conflict"].is_string()
+    });
+    // Which webhooks it calls for a namespace the API server may learn a little later than it shows the namespace.
+    eventually("pods are held from now on", || {
+        let asks = admin.create(&format!("/api/v1/namespaces/{name}/pods?dryRun=All"), &pod("asks"));
+        label(&asks.expect_ok(), "ringfence.dev/held") == Some("true")
     });
 }
 
@@ -103,6 +108,18 @@ pub(crate) fn pod(name: &str) -> Value {
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
         "spec": { "containers": [{ "name": "app", "image": "example.com/app" }] },
     })
+}
+
+/// Waits until Ringfence knows the policies that a namespace in mode warn has. What it learns of after the mode is enforce it
+/// takes for missing until then, and applies.
+pub(crate) fn until_policies_are_known(admin: &Asker<'_>, policies: &str) {
+    let twin = format!("{policies}/twin");
+    admin.create(policies, &deny_all("twin")).expect_ok();
+    eventually("without the twin nothing is missing", || {
+        let answer = admin.delete(&twin, &json!({ "dryRun": ["All"] }));
+        answer.status == 200 && answer.warnings.is_empty()
+    });
+    admin.delete(&twin, &Value::Null).expect_ok();
 }
 
 /// Creates a pod that is held, and returns its path.

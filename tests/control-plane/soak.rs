@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::ask::MERGE;
 use crate::harness::{Bed, Options, Ringfence, World, eventually};
 use crate::scene::{self, POLICIES};
-use crate::steps::{MINUTE, denies_all, get, names};
+use crate::steps::{denies_all, get, names};
 
 crate::tests![
     case_64_churn_leaves_no_descriptors_threads_tasks_and_memory_behind;
@@ -52,7 +52,7 @@ fn churn(bed: &Bed, goes_on: impl Fn(usize) -> bool + Sync) -> usize {
         }
     });
     // The namespace controller takes its time.
-    eventually("all are gone", MINUTE * 3, || {
+    eventually("all are gone", || {
         let left = names(&get(bed, "default", "namespaces"));
         !left.iter().any(|name| name.starts_with("churn-"))
     });
@@ -85,7 +85,7 @@ fn soak(warm: usize, goes_on: impl Fn(usize) -> bool + Sync) -> String {
     let namespaces = churn(bed, goes_on);
     let took = began.elapsed();
     assert!(namespaces > 2 * SLACK, "what one namespace leaves behind would not show in {namespaces}");
-    eventually("nothing is left", MINUTE * 3, || {
+    eventually("nothing is left", || {
         let now = held(ringfence);
         now.descriptors <= before.descriptors + SLACK
             && now.threads <= before.threads + SLACK

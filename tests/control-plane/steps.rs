@@ -2,14 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::{Bed, Event, Installation, Mark, Options, Output, Shared, World, eventually};
-
-/// For anything that happens in the end, on a machine however loaded.
-pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// Who the controller is.
 pub(crate) const CONTROLLER: &str = "system:serviceaccount:ringfence-system:ringfence";
@@ -63,7 +59,7 @@ pub(crate) fn isolated_namespace(bed: &Bed, name: &str) {
 pub(crate) fn until_isolated_and_logged(bed: &Bed, mark: &Mark, name: &str) {
     until_isolated(bed, name);
     let last = format!("patch namespaces {name}");
-    eventually("its writes are logged", MINUTE, || said(&written(bed, mark, name)).contains(&last));
+    eventually("its writes are logged", || said(&written(bed, mark, name)).contains(&last));
 }
 
 /// An object; null where there is none.
@@ -84,12 +80,12 @@ pub(crate) fn is_isolated(bed: &Bed, namespace: &str) -> bool {
 
 #[track_caller]
 pub(crate) fn until_isolated(bed: &Bed, namespace: &str) {
-    eventually(&format!("{namespace} is isolated"), MINUTE, || is_isolated(bed, namespace));
+    eventually(&format!("{namespace} is isolated"), || is_isolated(bed, namespace));
 }
 
 #[track_caller]
 pub(crate) fn until_not_isolated(bed: &Bed, namespace: &str) {
-    eventually(&format!("{namespace} is not isolated"), MINUTE, || !is_isolated(bed, namespace));
+    eventually(&format!("{namespace} is not isolated"), || !is_isolated(bed, namespace));
 }
 
 /// What the annotation says that is in the way; empty where it is not there.
@@ -128,9 +124,23 @@ pub(crate) fn is_held(bed: &Bed, namespace: &str, name: &str) -> bool {
     gated
 }
 
+/// The pod that would be created by this name at present, with what the webhooks make of it.
+pub(crate) fn would_run(bed: &Bed, namespace: &str, name: &str) -> Value {
+    let run = ["run", name, "-n", namespace, "--image=example.com/app", "--dry-run=server", "-o", "json"];
+    serde_json::from_str(&bed.kubectl(&run).expect_ok()).unwrap()
+}
+
+/// Waits until pods are held: which webhooks it calls for a namespace the API server may learn a little later than it shows
+/// the namespace.
+pub(crate) fn until_pods_are_held(bed: &Bed, namespace: &str) {
+    eventually("pods are held from now on", || {
+        gates(&would_run(bed, namespace, "asks")).contains(&"ringfence.dev/baseline".to_owned())
+    });
+}
+
 #[track_caller]
 pub(crate) fn until_bound(bed: &Bed, namespace: &str, name: &str) {
-    eventually(&format!("pod {name} has a node"), MINUTE, || {
+    eventually(&format!("pod {name} has a node"), || {
         get(bed, namespace, &format!("pod/{name}"))["spec"]["nodeName"].is_string()
     });
 }

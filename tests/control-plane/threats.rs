@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::ask::MERGE;
-use crate::direct::{ask, creation_of_a_namespace, deletion_of_the_baseline};
+use crate::direct::{creation_of_a_namespace, deletion_of_the_baseline};
 use crate::harness::{World, http_get};
 use crate::scene::{admin, held_pod, is_isolated, isolated_namespace, pending_namespace};
 use crate::steps::{CONTROLLER, STANDARD, get, policies};
@@ -115,17 +115,18 @@ fn whoever_asks_the_webhook_directly_changes_nothing_and_metrics_name_nobody() {
     };
     // It answers as it would answer an API server, whoever is said to ask, and that is all that it does.
     let deletion = deletion_of_the_baseline("neighboured");
-    assert!(ask(&world.installation, ringfence, &as_user(deletion.clone(), CONTROLLER)).allows());
-    assert!(ask(&world.installation, ringfence, &as_user(creation_of_a_namespace("enforce"), "admin")).allows());
+    let decide = |request: &Value| crate::direct::decide(&world.installation, ringfence, request);
+    assert!(decide(&as_user(deletion.clone(), CONTROLLER)).allows());
+    assert!(decide(&as_user(creation_of_a_namespace("enforce"), "admin")).allows());
     let relax = json!({
         "operation": "UPDATE", "name": "neighboured",
         "resource": { "group": "", "version": "v1", "resource": "namespaces" },
         "object": { "metadata": { "name": "neighboured", "labels": {} } },
         "oldObject": get(bed, "neighboured", "namespace/neighboured"),
     });
-    ask(&world.installation, ringfence, &as_user(relax, CONTROLLER));
+    decide(&as_user(relax, CONTROLLER));
     // What is stored is as it was, and so is what it knows: the second deletion would not be refused otherwise.
-    assert!(ask(&world.installation, ringfence, &deletion).denies());
+    assert!(decide(&deletion).denies());
     assert_eq!(policies(bed, "neighboured"), STANDARD);
     assert!(is_isolated(&admin(bed), "neighboured") && get(bed, "asked", "namespace/asked").is_null());
     let alone = json!({ "metadata": { "labels": { "ringfence.dev/isolated": "false" } } });

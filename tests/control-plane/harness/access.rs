@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::Counters;
-use super::bed::{Bed, PATIENCE};
+use super::bed::Bed;
 use super::credentials::{ADMIN, kubeconfig, token_of};
-use super::http;
 use super::process::Launch;
 use super::programs::Programs;
+use super::{Counters, PATIENCE, eventually_some, http};
 
 /// What a command said.
 #[derive(Debug, Clone)]
@@ -40,6 +39,15 @@ impl Output {
     }
 }
 
+/// How often something is said to an API server where a webhook lets its five seconds pass. On a machine that stands still
+/// for so long that is nobody's fault, and nothing was stored; whoever has it happen each time has it for a reason.
+pub(crate) const TRIES: usize = 3;
+
+/// Whether this is the error of a webhook that did not answer in time.
+pub(crate) fn is_late_webhook(error: &str) -> bool {
+    error.contains("failed calling webhook") && error.contains("deadline exceeded")
+}
+
 impl Bed {
     /// kubectl as cluster admin.
     pub(crate) fn kubectl(&self, args: &[&str]) -> Output {
@@ -58,7 +66,15 @@ impl Bed {
 
     /// kubectl with all that can be chosen: the API server, the user, and standard input.
     pub(crate) fn kubectl_at(&self, server: usize, user: &str, args: &[&str], stdin: &str) -> Output {
-        self.command("kubectl", &self.kubeconfig(server, user), args, stdin)
+        let say = || self.command("kubectl", &self.kubeconfig(server, user), args, stdin);
+        let mut output = say();
+        for _ in 1..TRIES {
+            if !is_late_webhook(&output.stderr) {
+                break;
+            }
+            output = say();
+        }
+        output
     }
 
     /// Applies manifests, YAML or JSON, as cluster admin; fails where that fails.
@@ -149,9 +165,10 @@ impl Bed {
 
     /// What an API server counts, as of now.
     pub(crate) fn counters(&self, server: usize) -> Counters {
-        let metrics = http::get_tls(self.server(server).address(), &self.credentials.ca, &token_of(ADMIN), "/metrics");
-        let (status, text) = metrics.expect("the API server has metrics");
-        assert_eq!(status, 200, "{text}");
-        Counters::parse(&text)
+        let (address, token) = (self.server(server).address(), token_of(ADMIN));
+        eventually_some("the API server has metrics", || {
+            let (status, text) = http::get_tls(address, &self.credentials.ca, &token, "/metrics")?;
+            (status == 200).then(|| Counters::parse(&text))
+        })
     }
 }

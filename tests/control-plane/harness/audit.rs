@@ -55,8 +55,9 @@ impl Bed {
         for (server, start) in mark.0.iter().enumerate() {
             let Ok(mut file) = std::fs::File::open(self.audit_log(server)) else { continue };
             file.seek(SeekFrom::Start(*start)).unwrap();
-            let mut text = String::new();
-            file.read_to_string(&mut text).unwrap();
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
             // What has no line end yet is still being written.
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
             events.extend(whole.lines().filter_map(|line| event(server, line)));

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::credentials::{ADMIN, CONTROLLER_MANAGER, Credentials, SCHEDULER, kubeconfig, token_of};
 use super::process::{Launch, Process};
 use super::programs::{Programs, Unavailable};
-use super::{eventually, http, lock, ports};
+use super::{PATIENCE, eventually, http, lock, ports};
 
 /// What a bed has.
 #[derive(Clone)]
@@ -67,9 +67,6 @@ pub(crate) struct ApiServer {
     port: u16,
     process: Mutex<Option<Process>>,
 }
-
-/// How long anything of the control plane may take to be ready or to end. Far more than it needs, for a loaded machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// All but what is of no use without kubelets, volumes and clouds, and the one that would taint nodes that no kubelet
 /// speaks for.
@@ -265,7 +262,7 @@ impl Bed {
             // The first thing that it visibly does: every namespace gets this account.
             let client = self.client(0);
             let accounts = kube::Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(client, "default");
-            eventually("kube-controller-manager made the account `default`", PATIENCE, || {
+            eventually("kube-controller-manager made the account `default`", || {
                 self.run(accounts.get_opt("default")).is_ok_and(|account| account.is_some())
             });
         }
@@ -358,7 +355,7 @@ impl ApiServer {
     }
 
     pub(crate) fn wait_until_ready(&self) {
-        eventually("kube-apiserver is ready", PATIENCE, || {
+        eventually("kube-apiserver is ready", || {
             if let Some(process) = lock(&self.process).as_mut()
                 && !process.is_running()
             {
@@ -384,7 +381,7 @@ pub(crate) fn start_etcd(programs: &Programs, directory: &Path) -> (Process, u16
         ])
         .env([("HOME", directory.to_string_lossy())])
         .start();
-    eventually("etcd is healthy", PATIENCE, || {
+    eventually("etcd is healthy", || {
         assert!(process.is_running(), "etcd ended; its last words:\n{}", super::last_lines(process.log()));
         http::get(([127, 0, 0, 1], port).into(), "/health").is_some_and(|(status, _)| status == 200)
     });

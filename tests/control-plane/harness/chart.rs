@@ -10,7 +10,6 @@ use ringfence::certs::pair::Pair;
 use ringfence::certs::{dev, files};
 use serde_json::{Value, json};
 
-use super::bed::PATIENCE;
 use super::process::{Launch, Process};
 use super::shared::{Ends, Shared};
 use super::{ADMIN, Bed, Counters, Front, Kubelet, Options, eventually, http, last_lines, lock, ports};
@@ -154,8 +153,9 @@ impl Bed {
     fn until_trusted(&self) {
         let dry = ["create", "namespace", "asks-the-webhooks", "--dry-run=server"];
         for server in 0..self.servers().len() {
-            eventually("the API server trusts the certificate", PATIENCE, || {
-                !self.kubectl_at(server, ADMIN, &dry, "").stderr.contains("x509: ")
+            eventually("the API server trusts the certificate", || {
+                let said = self.kubectl_at(server, ADMIN, &dry, "").stderr;
+                !said.contains("x509: ") && !said.contains("deadline exceeded")
             });
         }
     }
@@ -178,7 +178,7 @@ impl Installation {
 impl Ringfence {
     /// Waits until it says that it is ready, and puts it behind the front, as a Service does.
     pub(crate) fn wait_until_ready(&mut self) {
-        eventually("ringfence is ready", PATIENCE, || {
+        eventually("ringfence is ready", || {
             assert!(self.process.is_running(), "ringfence ended; its last words:\n{}", last_lines(self.process.log()));
             self.is_ready()
         });

@@ -32,6 +32,8 @@ struct State {
     flowing: watch::Sender<bool>,
     /// Changes when all connections there are must end.
     cut: watch::Sender<()>,
+    /// The tasks that serve them.
+    open: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Bed {
@@ -42,6 +44,7 @@ impl Bed {
             accepted: AtomicU64::new(0),
             flowing: watch::Sender::new(true),
             cut: watch::Sender::new(()),
+            open: Mutex::default(),
         };
         let front = Front {
             address: ([127, 0, 0, 1], ports::free()).into(),
@@ -94,9 +97,11 @@ impl Front {
         self.accept();
     }
 
-    /// Closes all connections.
+    /// Closes all connections. None of them is left when this returns, so that what is sent next goes by another one.
     pub(crate) fn cut(&self) {
+        let mut open = lock(&self.state.open);
         self.state.cut.send_replace(());
+        until_finished(open.drain(..));
     }
 
     /// Closes all connections, and refuses new ones.
@@ -104,9 +109,7 @@ impl Front {
         if let Some(task) = lock(&self.listening).take() {
             task.abort();
             // The port is closed when the task is gone, and not before.
-            while !task.is_finished() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            until_finished([task]);
         }
         self.cut();
     }
@@ -123,7 +126,11 @@ impl Front {
             let listener = TcpListener::from_std(socket).unwrap();
             while let Ok((client, _)) = listener.accept().await {
                 state.accepted.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(state.clone(), client));
+                let mut open = lock(&state.open);
+                open.retain(|task| !task.is_finished());
+                // From here on and not from its first turn on: a cut waits for its end.
+                let cut = state.cut.subscribe();
+                open.push(tokio::spawn(serve(state.clone(), client, cut)));
             }
         }));
     }
@@ -134,13 +141,22 @@ impl Drop for Front {
         if let Some(task) = lock(&self.listening).take() {
             task.abort();
         }
-        self.cut();
+        self.state.cut.send_replace(());
     }
 }
 
-async fn serve(state: Arc<State>, client: TcpStream) {
-    let mut cut = state.cut.subscribe();
+fn until_finished(tasks: impl IntoIterator<Item = JoinHandle<()>>) {
+    for task in tasks {
+        while !task.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+async fn serve(state: Arc<State>, client: TcpStream, mut cut: watch::Receiver<()>) {
     tokio::select! {
+        // What flows again after it was cut off does not flow on this connection.
+        biased;
         _ = cut.changed() => {}
         () = forward(&state, client) => {}
     }

@@ -1,5 +1,7 @@
 //! Nodes that are objects only, and what a kubelet would do for the pods on them.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -84,15 +86,27 @@ async fn play(client: &Client, pod: &Pod) {
         let condition = |kind: &str| json!({ "type": kind, "status": "True" });
         let conditions = ["Initialized", "PodReadyToStartContainers", "ContainersReady", "Ready"].map(condition);
         let status = json!({ "phase": "Running", "conditions": conditions });
-        // It may be gone meanwhile; and whatever else hinders it, a kubelet would try again when the pod changes.
-        let _ = set_status(client, &pod.namespace().unwrap_or_default(), &pod.name_any(), status).await;
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        again(|| set_status(client, &namespace, &name, status.clone())).await;
     }
 }
 
 async fn finish_deletion(client: &Client, pod: &Pod) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-    // A finalizer may keep it all the same, or it is gone already.
-    let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
+    // A finalizer may keep it all the same.
+    let (name, at_once) = (pod.name_any(), DeleteParams::default().grace_period(0));
+    again(|| pods.delete(&name, &at_once)).await;
+}
+
+/// Writes something, again where the API server was too busy for it. The object may be gone meanwhile.
+async fn again<T, F: Future<Output = kube::Result<T>>>(write: impl Fn() -> F) {
+    for _ in 0..10 {
+        match write().await {
+            Ok(_) => return,
+            Err(kube::Error::Api(status)) if status.is_not_found() => return,
+            Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
+    }
 }
 
 async fn set_status(client: &Client, namespace: &str, pod: &str, status: Value) -> kube::Result<Pod> {

@@ -26,6 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use access::Output;
+pub(crate) use access::{TRIES, is_late_webhook};
 pub(crate) use audit::{Event, Mark};
 pub(crate) use bed::{ApiServer, Bed, Options, start_etcd};
 pub(crate) use chart::{Installation, Replica, Ringfence, World};
@@ -37,24 +38,33 @@ pub(crate) use http::get as http_get;
 pub(crate) use kubelet::Kubelet;
 pub(crate) use shared::{Ends, Shared, note_failure, stop_everything};
 
-/// Waits until something holds, and fails with what it waited for where it does not in time.
+/// For anything that happens in the end, on a machine however loaded: far more than it needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Waits until something holds, and fails with what it waited for where it does not within [`PATIENCE`].
 #[track_caller]
-pub(crate) fn eventually(what: &str, timeout: Duration, mut holds: impl FnMut() -> bool) {
-    eventually_some(what, timeout, || holds().then_some(()));
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    eventually_some(what, || holds().then_some(()));
 }
 
 /// Waits until there is something, and returns it.
 #[track_caller]
-pub(crate) fn eventually_some<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + timeout;
+pub(crate) fn eventually_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let found = within(PATIENCE, &mut look);
+    found.unwrap_or_else(|| panic!("waited {} s in vain for this: {what}", PATIENCE.as_secs()))
+}
+
+/// Waits for a time at most until there is something, and returns it.
+pub(crate) fn within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + time;
     let mut pause = Duration::from_millis(5);
     loop {
         // Looked at once more after the deadline: on a loaded machine the pause may have taken all of it.
         let late = Instant::now() > deadline;
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || late {
             return found;
         }
-        assert!(!late, "waited {} s in vain for this: {what}", timeout.as_secs_f64());
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(100));
     }
