@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::direct::Over;
 use crate::harness::{ALICE, Bed, Replica, World, eventually, eventually_some};
 use crate::steps::{
-    STANDARD, as_controller, conflict, create_before_ringfence, create_labelled, create_namespace, denies_all,
-    disturbed, get, in_seconds, is_held, is_isolated, isolated_namespace, opens_ingress, policies, policy, run_pod,
-    said, told, until_bound, until_isolated, until_isolated_and_logged, until_not_isolated, until_pods_are_held,
-    written,
+    STANDARD, apply_mutation, as_controller, conflict, create_before_ringfence, create_labelled, create_namespace,
+    denies_all, disturbed, get, in_seconds, is_held, is_isolated, isolated_namespace, opens_ingress, policies, policy,
+    run_pod, said, told, until_bound, until_isolated, until_isolated_and_logged, until_not_isolated,
+    until_pods_are_held, written,
 };
 
 crate::tests![
@@ -173,7 +174,7 @@ fn case_55_a_fight_ends_in_an_annotation_and_one_event_and_is_tried_again_later(
     std::thread::scope(|scope| {
         fight(scope, bed, "fought", &over);
         // Whatever fails below, the other one stops.
-        let stop = Stop(&over);
+        let stop = Over(&over);
         let text = eventually_some("the controller gives up", || {
             Some(conflict(bed, "fought")).filter(|text| !text.is_empty())
         });
@@ -209,14 +210,6 @@ fn case_55_a_fight_ends_in_an_annotation_and_one_event_and_is_tried_again_later(
     assert!(note.contains("default-deny-all is not managed by Ringfence"), "{note}");
 }
 
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 fn case_55_a_label_that_another_writer_strips_from_every_write_is_no_hot_loop() {
     let bed = shared();
     let kind = "MutatingAdmissionPolicy";
@@ -245,31 +238,6 @@ fn case_55_a_label_that_another_writer_strips_from_every_write_is_no_hot_loop() 
     assert!(told(bed, "stripped", "Isolated").len() <= 1);
     bed.kubectl(&["delete", kind, "strips-isolated"]).expect_ok();
     until_isolated(bed, "stripped");
-}
-
-/// A mutation that the API server itself does, as another webhook would, once that is in force.
-pub(crate) fn apply_mutation(
-    bed: &Bed,
-    name: &str,
-    selector: &Value,
-    rule: &Value,
-    expression: &str,
-    is_in_force: impl FnMut() -> bool,
-) {
-    let (version, metadata) = ("admissionregistration.k8s.io/v1", json!({ "name": name }));
-    let spec = json!({
-        "matchConstraints": { "namespaceSelector": selector, "resourceRules": [rule] },
-        "reinvocationPolicy": "IfNeeded",
-        "failurePolicy": "Fail",
-        "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": expression } }],
-    });
-    let policy =
-        json!({ "apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": metadata, "spec": spec });
-    let spec = json!({ "policyName": name });
-    let binding =
-        json!({ "apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": metadata, "spec": spec });
-    bed.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] }).to_string());
-    eventually("the mutation is in force", is_in_force);
 }
 
 fn a_policy_that_may_not_be_written_is_tried_again_less_and_less_often_and_is_no_fight() {

@@ -10,13 +10,13 @@ use ringfence::certs::serving::server_config;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::controller::apply_mutation;
 use crate::direct::Over;
 use crate::harness::process::Launch;
 use crate::harness::{Bed, Options, PATIENCE, Replica, World, eventually, eventually_some};
 use crate::steps::{
-    as_controller, conflict, create_namespace, denies_all, disturbed, get, is_held, isolated_namespace, labels, names,
-    opens_ingress, policies, policy, run_pod, until_bound, until_isolated, until_pods_are_held, would_run, written,
+    apply_mutation, as_controller, conflict, create_namespace, denies_all, disturbed, get, is_held, isolated_namespace,
+    labels, names, opens_ingress, policies, policy, run_pod, until_bound, until_isolated, until_pods_are_held,
+    would_run, written,
 };
 
 crate::tests![

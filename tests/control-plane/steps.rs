@@ -196,3 +196,28 @@ pub(crate) fn gates(pod: &Value) -> Vec<String> {
     let gates = pod["spec"]["schedulingGates"].as_array().into_iter().flatten();
     gates.map(|gate| gate["name"].as_str().unwrap().to_owned()).collect()
 }
+
+/// A mutation that the API server itself does, as another webhook would, once that is in force.
+pub(crate) fn apply_mutation(
+    bed: &Bed,
+    name: &str,
+    selector: &Value,
+    rule: &Value,
+    expression: &str,
+    is_in_force: impl FnMut() -> bool,
+) {
+    let (version, metadata) = ("admissionregistration.k8s.io/v1", json!({ "name": name }));
+    let spec = json!({
+        "matchConstraints": { "namespaceSelector": selector, "resourceRules": [rule] },
+        "reinvocationPolicy": "IfNeeded",
+        "failurePolicy": "Fail",
+        "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": expression } }],
+    });
+    let policy =
+        json!({ "apiVersion": version, "kind": "MutatingAdmissionPolicy", "metadata": metadata, "spec": spec });
+    let spec = json!({ "policyName": name });
+    let binding =
+        json!({ "apiVersion": version, "kind": "MutatingAdmissionPolicyBinding", "metadata": metadata, "spec": spec });
+    bed.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] }).to_string());
+    eventually("the mutation is in force", is_in_force);
+}
