@@ -1,16 +1,19 @@
 //! `ringfence diff`: which connections appear and disappear.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use ringfence_core::inventory::Inventory;
 use ringfence_core::policy::reach::{Diff, Matrix};
 
 use super::KubeArgs;
 use super::matrix::FilterArgs;
 use super::source::{self, Defaults};
 use crate::inventory;
-use crate::report::reach::{Naming, json, text};
+use crate::report;
+use crate::report::reach::{Filter, Naming, json, text};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -69,6 +72,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         source::say_labels_of_controllers(set);
     }
     let filter = args.filter.over(&[&before, &after])?;
+    if let Some(places) = source::places(&unseen(&before, &after, &filter)) {
+        // A cluster shows what workloads there are, and a directory of policies may be without any.
+        if args.cluster {
+            source::say(&format!(
+                "NetworkPolicies change in {places}, and the cluster has no workload there: no connection changes by that yet"
+            ));
+        } else {
+            bail!(
+                "NetworkPolicies differ in {places}, and neither side has a workload there: nothing could be compared, since \
+                 connections are between workloads\n\
+                 give the workloads' manifests too, with --with PATH or beside the policies; or compare with the cluster: \
+                 ringfence diff --cluster PATH"
+            );
+        }
+    }
     let (old, new) = (Matrix::new(&before), Matrix::new(&after));
     let (diff, naming) = (Diff::new(&old, &new), Naming::of(&[&before, &after]));
     // Before anything is written: whoever reads it may close the pipe, and the exit code counts all the same.
@@ -78,4 +96,26 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Output::Json => json::diff(out, &diff, &filter, exposure),
     })?;
     Ok(if exposure { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The namespaces that have no workload on either side, and policies that do not mean the same on both; with the names of
+/// these.
+fn unseen<'a>(before: &'a Inventory, after: &'a Inventory, filter: &Filter) -> Vec<(&'a str, Vec<&'a str>)> {
+    let names: BTreeSet<&String> = before.namespaces.keys().chain(after.namespaces.keys()).collect();
+    let wanted = names.into_iter().filter(|name| filter.has_namespace(name));
+    let unseen = wanted.filter_map(|name| {
+        let sides = [before, after].map(|side| side.namespaces.get(name));
+        if sides.iter().flatten().any(|namespace| !namespace.workloads.is_empty()) {
+            return None;
+        }
+        let [old, new] = sides.map(|side| -> BTreeMap<String, &str> {
+            let policies = side.into_iter().flat_map(|namespace| &namespace.policies);
+            policies.map(|written| (report::said(&written.policy), written.policy.name.as_str())).collect()
+        });
+        let gone = old.iter().filter(|(said, _)| !new.contains_key(*said));
+        let come = new.iter().filter(|(said, _)| !old.contains_key(*said));
+        let changed: BTreeSet<&str> = gone.chain(come).map(|(_, policy)| *policy).collect();
+        (!changed.is_empty()).then(|| (name.as_str(), changed.into_iter().collect()))
+    });
+    unseen.collect()
 }

@@ -50,6 +50,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     source::say_unknown_labels(&inventory, |_| true);
     source::say_labels_of_controllers(&inventory);
     let filter = args.filter.over(&[&inventory])?;
+    // A cluster shows what workloads there are.
+    if !args.source.manifests.is_empty() {
+        source::say_without_workloads(&inventory, |namespace| filter.has_namespace(namespace));
+    }
     let (matrix, naming) = (Matrix::new(&inventory), Naming::of(&[&inventory]));
     super::print(|out| match args.output {
         Output::Text => text::matrix(out, matrix.groups(), &filter, &naming),

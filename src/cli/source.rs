@@ -174,6 +174,42 @@ fn selectors(spec: &Spec) -> impl Iterator<Item = (Option<&Selector>, Option<&Se
     })
 }
 
+/// How many namespaces are named, and how many policies of each.
+const NAMED: usize = 6;
+
+/// Namespaces with policies in them, in words; `None` where there are none.
+pub(super) fn places(places: &[(&str, Vec<&str>)]) -> Option<String> {
+    fn listed(mut texts: Vec<String>) -> String {
+        let more = texts.len().saturating_sub(NAMED);
+        texts.truncate(NAMED);
+        let and_more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        texts.join(", ") + &and_more
+    }
+    let place = |(namespace, policies): &(&str, Vec<&str>)| {
+        let policies = policies.iter().map(|policy| format!("{policy:?}")).collect();
+        format!("{namespace:?} ({})", listed(policies))
+    };
+    let word = if places.len() == 1 { "namespace" } else { "namespaces" };
+    (!places.is_empty()).then(|| format!("{word} {}", listed(places.iter().map(place).collect())))
+}
+
+/// Says where manifests have policies and no workload, so that nothing shows what these policies let through.
+pub(super) fn say_without_workloads(inventory: &Inventory, counts: impl Fn(&str) -> bool) {
+    let counted = inventory.namespaces.iter().filter(|(name, _)| counts(name));
+    let bare = counted.filter(|(_, namespace)| namespace.workloads.is_empty() && !namespace.policies.is_empty());
+    let named: Vec<(&str, Vec<&str>)> = bare
+        .map(|(name, namespace)| {
+            (name.as_str(), namespace.policies.iter().map(|written| written.policy.name.as_str()).collect())
+        })
+        .collect();
+    if let Some(places) = places(&named) {
+        say(&format!(
+            "NetworkPolicies stand in {places}, and the manifests have no workload there: what they let through is not \
+             shown, since connections are between workloads; give the workloads' manifests too"
+        ));
+    }
+}
+
 /// Says something besides the answer.
 pub(super) fn say(remark: &str) {
     eprintln!("ringfence: {}", sanitised(remark));

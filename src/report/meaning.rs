@@ -131,6 +131,12 @@ fn canonical(inventory: &Inventory, object: &Object, part: Part) -> String {
     lines(isolating)
 }
 
+/// Everything that a policy says, as a text: the same one for the same meaning, however the policy is written or named.
+#[must_use]
+pub fn said(policy: &NetworkPolicy) -> String {
+    of_policy(policy, Part::Whole)
+}
+
 fn of_policy(policy: &NetworkPolicy, part: Part) -> String {
     let spec = &policy.spec;
     let all = |direction| match spec.rules(direction) {

@@ -22,7 +22,7 @@ use ringfence_core::policy::verdict::Verdict;
 use crate::manifests::{Position, Problem};
 pub use baseline::Baseline;
 pub use identity::Identity;
-pub use meaning::{Extent, Meaning, Meanings};
+pub use meaning::{Extent, Meaning, Meanings, said};
 pub use source::Sources;
 
 /// What was found out about a set of manifests.

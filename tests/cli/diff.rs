@@ -221,3 +221,70 @@ fn a_status_that_somebody_wrote_hides_no_new_pod() {
         ran.stdout
     );
 }
+
+const DENY_ALL: &str = "{podSelector: {}, policyTypes: [Ingress, Egress]}";
+const ALLOW_ALL: &str = "{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}]}";
+
+#[test]
+fn policies_that_differ_in_a_namespace_without_workloads_are_an_error_and_not_the_same_connections() {
+    let (deny, allow) = (policy("deny", "a", DENY_ALL), policy("deny", "a", ALLOW_ALL));
+    let elsewhere = namespace("b", "") + &deployment("b", "web");
+    for (before, after, named) in [
+        (deny.clone(), allow.clone(), "namespace \"a\" (\"deny\")"),
+        (namespace("a", ""), allow.clone(), "namespace \"a\" (\"deny\")"),
+        (deny.clone() + &policy("more", "a", ALLOW_ALL), deny.clone(), "namespace \"a\" (\"more\")"),
+        (
+            deny.clone() + &policy("one", "c", DENY_ALL),
+            allow.clone() + &policy("other", "c", ALLOW_ALL),
+            "namespaces \"a\" (\"deny\"), \"c\" (\"one\", \"other\")",
+        ),
+    ] {
+        let ran = compared(&before, &after, &elsewhere);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{named}");
+        assert!(ran.stderr.contains(&format!("differ in {named}, and neither side has a workload")), "{}", ran.stderr);
+        assert!(ran.stderr.contains("connections are between workloads"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--with PATH") && ran.stderr.contains("diff --cluster PATH"), "{}", ran.stderr);
+    }
+    // With the workloads it is what it is.
+    let ran = compared(&deny, &allow, &(elsewhere + &deployment("a", "web")));
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn policies_without_workloads_that_mean_the_same_on_both_sides_are_no_error() {
+    let with = namespace("b", "") + &deployment("b", "web");
+    let one = "{podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}, {port: 81}]}]}";
+    let same = "{podSelector: {}, policyTypes: [Ingress], ingress: [{ports: [{port: 80, endPort: 81, protocol: TCP}], from: [{podSelector: {}}]}]}";
+    for (before, after) in [(one, one), (one, same)] {
+        let ran = compared(&policy("p", "a", before), &policy("q", "a", after), &with);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "the same connections before and after\n"), "{}", ran.stderr);
+        let ran = compared(&policy("p", "a", before), &policy("q", "a", after), &namespace("b", ""));
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (0, "there is no workload, and so no connection, before or after\n"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+fn a_namespace_that_goes_with_its_workloads_and_one_that_is_not_asked_for_are_compared() {
+    let ran = compared(
+        &(policy("deny", "a", DENY_ALL) + &deployment("a", "web")),
+        &namespace("b", ""),
+        &deployment("b", "db"),
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let directory = tempfile::tempdir().unwrap();
+    let files = [DENY_ALL, ALLOW_ALL].map(|spec| {
+        let file = directory.path().join(format!("{}.yaml", spec.len()));
+        std::fs::write(&file, policy("p", "a", spec) + &deployment("b", "db")).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    assert_eq!(diff(&[&files[0], &files[1], "--namespace", "b"]).code, 0);
+    for form in ["text", "json"] {
+        let ran = diff(&[&files[0], &files[1], "--namespace", "a", "-o", form]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{form}: {}", ran.stderr);
+    }
+}

@@ -104,6 +104,31 @@ fn nothing_is_listed_where_nobody_can_reach_anybody() {
 }
 
 #[test]
+fn where_there_is_no_workload_nobody_is_said_to_be_kept_from_anybody() {
+    let policies = SAME_NAMESPACE.replace("NAMESPACE", "alone");
+    let remark = "NetworkPolicies stand in namespace \"alone\" (\"same\"), and the manifests have no workload there";
+    for (manifests, arguments, said) in [
+        (policies.clone(), vec![], "there is no workload, and so no connection\n"),
+        (
+            policies.clone() + &teams(2, ""),
+            vec!["--namespace", "alone"],
+            "there is no workload in alone, and so no connection\n",
+        ),
+        (
+            policies.clone() + &teams(2, DENY_ALL),
+            vec!["--namespace", "team-1", "--namespace", "alone"],
+            "no connection begins or ends in alone, team-1\n",
+        ),
+        (policies + &teams(2, DENY_ALL), vec![], "nobody can reach anybody\n"),
+    ] {
+        let ran = matrix(&manifests, &arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, said));
+        assert!(ran.stderr.contains(remark), "{arguments:?}: {}", ran.stderr);
+    }
+    assert_eq!(matrix(&teams(2, DENY_ALL), &[]).stderr, "");
+}
+
+#[test]
 fn the_text_of_the_guide_is_readable() {
     let steps = ["1", "2", "3", "4", "5"].map(|step| format!("tests/fixtures/guide/step-{step}.yaml"));
     let mut arguments = vec!["matrix", "--manifests", BEFORE];

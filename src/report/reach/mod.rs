@@ -52,6 +52,10 @@ pub struct Line<'a> {
 }
 
 impl Filter {
+    fn names(&self) -> String {
+        self.0.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
     fn has(&self, party: &Party<'_>) -> bool {
         matches!(party, Party::Workload(member) if self.0.contains(member.namespace))
     }
@@ -66,6 +70,12 @@ impl Filter {
     #[must_use]
     pub fn wants(&self, connection: &Connection<'_>) -> bool {
         self.takes(&connection.from, &connection.to)
+    }
+
+    /// Whether connections of this namespace are wanted.
+    #[must_use]
+    pub fn has_namespace(&self, name: &str) -> bool {
+        self.0.is_empty() || self.0.contains(name)
     }
 
     /// What is wanted of a group.
@@ -137,6 +147,15 @@ impl<'a> Naming<'a> {
         let size =
             |inventory: &&Inventory| inventory.namespaces.get(namespace).map_or(0, |known| known.workloads.len());
         self.inventories.iter().map(size).max().unwrap_or_default()
+    }
+
+    /// Why there is no connection, where it is that there is no workload to have one.
+    fn nobody(&self, filter: &Filter) -> Option<String> {
+        if self.total == 0 {
+            return Some("there is no workload, and so no connection".to_owned());
+        }
+        let empty = !filter.0.is_empty() && filter.0.iter().all(|name| self.workloads_in(name) == 0);
+        empty.then(|| format!("there is no workload in {}, and so no connection", filter.names()))
     }
 
     /// The names of parties: a namespace for all that is in it, a count for what does not fit.

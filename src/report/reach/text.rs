@@ -92,7 +92,14 @@ pub fn matrix<'m, 'a: 'm>(
     }
     let (classes, rows) = table.rows();
     if rows.is_empty() {
-        return writeln!(out, "nobody can reach anybody");
+        let nobody = naming.nobody(filter).unwrap_or_else(|| {
+            if filter.0.is_empty() {
+                "nobody can reach anybody".to_owned()
+            } else {
+                format!("no connection begins or ends in {}", filter.names())
+            }
+        });
+        return writeln!(out, "{}", sanitised(&nobody));
     }
     for Alike { from, reach, .. } in alike(&classes, rows, naming) {
         writeln!(out, "{} can reach", names(naming, &classes, &from))?;
@@ -129,7 +136,10 @@ pub fn diff(out: &mut dyn Write, diff: &Diff<'_, '_>, filter: &Filter, naming: &
         }
     }
     match said.keys().next() {
-        None => writeln!(out, "the same connections before and after"),
+        None => match naming.nobody(filter) {
+            Some(nobody) => writeln!(out, "{}, before or after", sanitised(&nobody)),
+            None => writeln!(out, "the same connections before and after"),
+        },
         Some((_, true, _)) => writeln!(out, "nothing is newly exposed"),
         Some(_) => Ok(()),
     }
