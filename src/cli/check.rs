@@ -193,7 +193,7 @@ fn fix(report: &Report, sources: &manifests::Sources, inventory: &Inventory, nam
         let policies = inventory.namespaces.get(&object.namespace).map(|namespace| namespace.policies.as_slice());
         object.kind == "NetworkPolicy" && policies.into_iter().flatten().any(|known| known.policy.name == object.name)
     };
-    // A patch of a file in another encoding, or with a mark in front, would not fit it. One with a byte of zero is no text.
+    // A patch of a file with a mark in front would not fit it. One with a byte of zero is no text.
     let is_plain = |file: &str, text: &str| {
         !text.contains('\0') && std::fs::read(file).is_ok_and(|bytes| bytes == text.as_bytes())
     };

@@ -20,15 +20,14 @@ pub(super) struct Decoded {
 /// What stands for bytes that are no text: a character that no YAML and no JSON holds.
 pub(super) const NO_TEXT: char = '\0';
 
-/// The text of bytes in UTF-8, or in UTF-16 if a mark says so; without the mark. What is no UTF-8 is as one NUL.
+/// The text of bytes in UTF-8, without the mark that may begin it. What is no UTF-8 is as one NUL.
 ///
 /// # Errors
-/// What is wrong and where, for what is not the UTF-16 that its mark says.
+/// What is wrong and where, for what a mark says is UTF-16: that was never UTF-8, and no part of it can be read.
 pub(super) fn decode(bytes: Vec<u8>) -> Result<Decoded, Wrong> {
-    match bytes.as_slice() {
-        [0xff, 0xfe, rest @ ..] => return utf_16(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => return utf_16(rest, u16::from_be_bytes),
-        _ => {}
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        let message = "this is UTF-16, which is not read; write it in UTF-8";
+        return Err((Some(Position { line: 1, column: 1 }), message.to_owned()));
     }
     // Text never holds one, and UTF-16 without a mark does.
     let zero = bytes.contains(&0);
@@ -46,32 +45,6 @@ pub(super) fn decode(bytes: Vec<u8>) -> Result<Decoded, Wrong> {
         }
     };
     Ok(Decoded { text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text), wrong })
-}
-
-fn utf_16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Decoded, Wrong> {
-    let units = bytes.chunks(2).map(|pair| match pair {
-        [first, second] => unit([*first, *second]),
-        // Half a unit is no text, as half of a pair of units is none.
-        _ => 0xd800,
-    });
-    let mut text = String::with_capacity(bytes.len() / 2);
-    for char in char::decode_utf16(units) {
-        match char {
-            Ok(char) if char != '\0' => text.push(char),
-            _ => {
-                let message = "not UTF-16, as its mark says; write it anew in UTF-8";
-                return Err((Some(end(&text)), message.to_owned()));
-            }
-        }
-    }
-    Ok(Decoded { text, wrong: None })
-}
-
-/// The place after a text.
-fn end(text: &str) -> Position {
-    let mut at = Position { line: 1, column: 1 };
-    advance(&mut at, text);
-    at
 }
 
 /// Moves a place on, over a text. Lines end as they do in YAML: with a line feed, a carriage return, or both.
@@ -227,6 +200,8 @@ mod tests {
     fn lines_end_with_a_line_feed_a_carriage_return_or_both() {
         let all: Vec<&str> = lines("a\r\nb\rc\n\nd").collect();
         assert_eq!(all, ["a\r\n", "b\r", "c\n", "\n", "d"]);
-        assert_eq!(end("a\r\nb\rc\n\ndé"), Position { line: 5, column: 3 });
+        let mut end = Position { line: 1, column: 1 };
+        advance(&mut end, "a\r\nb\rc\n\ndé");
+        assert_eq!(end, Position { line: 5, column: 3 });
     }
 }

@@ -101,11 +101,18 @@ impl Kustomizations {
 /// What every object says.
 const KEYS: [&str; 2] = ["apiVersion", "kind"];
 
-/// Whether a file that nobody named may hold a manifest: one that has neither word can't. What is written with escapes or
-/// in another encoding is read to find out.
+/// Whether a file that nobody named may hold a manifest: one that has neither word can't, in UTF-16 too. What is written
+/// with escapes is read to find out.
 pub(super) fn may_be_manifest(bytes: &[u8]) -> bool {
+    let without_zeros: Vec<u8>;
+    let bytes = if bytes.contains(&0) {
+        without_zeros = bytes.iter().copied().filter(|byte| *byte != 0).collect();
+        without_zeros.as_slice()
+    } else {
+        bytes
+    };
     let has = |word: &str| bytes.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()));
-    KEYS.into_iter().any(has) || bytes.iter().any(|byte| matches!(byte, b'\\' | 0))
+    KEYS.into_iter().any(has) || bytes.contains(&b'\\')
 }
 
 /// Whether a text that can't be read was meant as a manifest: it has one of the two keys, in any case, at the beginning of

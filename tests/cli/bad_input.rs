@@ -253,16 +253,21 @@ fn a_policy_of_calico_or_cilium_isolates_nothing_even_beside_one_of_kubernetes_w
 }
 
 #[test]
-fn utf_16_is_read_with_a_mark_and_said_to_be_none_without() {
+fn utf_16_is_an_error_with_a_mark_and_without_and_hides_no_other_file() {
     let text = format!("# ä\n{}", namespace("a"));
     let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
     for (mark, bytes) in [([0xff, 0xfe], &little), ([0xfe, 0xff], &big)] {
         let marked = [&mark[..], bytes].concat();
-        let ran = check_files(&[("a.yaml", &marked)]);
-        assert_eq!((ran.code, names(&ran)), (1, vec!["a".to_owned()]), "{}", ran.stderr);
-        fails_with(&check_files(&[("a.yaml", &marked[..marked.len() - 1])]), "a.yaml:4:20: not UTF-16");
+        let ran = check_files(&[("a.yaml", &marked), ("b.yaml", namespace("b").as_bytes())]);
+        fails_with(&ran, "a.yaml:1:1: this is UTF-16, which is not read; write it in UTF-8");
+        assert_eq!(names(&ran), ["b"]);
+        assert!(ran.json()["findings"].as_array().is_some_and(|found| !found.is_empty()), "{}", ran.stdout);
     }
+    let values: Vec<u8> = "\u{feff}replicas: 2\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let ran = check_files(&[("values.yaml", &values), ("b.yaml", namespace("b").as_bytes())]);
+    assert_eq!((ran.code, names(&ran)), (1, vec!["b".to_owned()]), "{}", ran.stderr);
+    assert!(ran.stderr.contains("skipped 1 (no Kubernetes object)"), "{}", ran.stderr);
     let ran = check_files(&[("a.yaml", &little), ("b.yaml", namespace("b").as_bytes())]);
     fails_with(&ran, "a.yaml:1:2: a byte of zero");
     assert_eq!(names(&ran), ["b"]);

@@ -261,7 +261,7 @@ fn after_json_may_come_a_comment_or_another_yaml_document_but_nothing_else() {
 }
 
 #[test]
-fn what_is_not_utf_8_is_said_to_be_so_with_its_place_and_utf_16_is_read() {
+fn what_is_not_utf_8_is_said_to_be_so_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         std::fs::write(directory.path().join(name), bytes).unwrap();
@@ -271,7 +271,14 @@ fn what_is_not_utf_8_is_said_to_be_so_with_its_place_and_utf_16_is_read() {
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("latin-1.yaml:5:6: not UTF-8"), "{}", ran.stderr);
     let utf_16: Vec<u8> = format!("\u{feff}{DENY}").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(file("utf-16.yaml", &utf_16).code, 0);
+    let ran = file("utf-16.yaml", &utf_16);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("utf-16.yaml:1:1: this is UTF-16, which is not read; write it in UTF-8"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(file("marked.yaml", format!("\u{feff}{DENY}").as_bytes()).code, 0);
 }
 
 #[test]
