@@ -11,6 +11,7 @@ use ringfence_core::text::sanitised;
 use super::endpoint::{self, End};
 use super::source::{self, SourceArgs};
 use crate::inventory::live::{self, Read, Scope};
+use crate::manifests::Stdin;
 use crate::report::reach::{json, text};
 
 #[derive(clap::Args)]
@@ -45,7 +46,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let inventory = if args.source.manifests.is_empty() {
         super::serve::runtime()?.block_on(of_cluster(args))?
     } else {
-        args.source.defaults.read(&args.source.manifests)?
+        args.source.defaults.read(&args.source.manifests, &mut Stdin::default())?
     };
     answer(args, &inventory)
 }

@@ -12,6 +12,7 @@ use super::KubeArgs;
 use super::matrix::FilterArgs;
 use super::source::{self, Defaults};
 use crate::inventory;
+use crate::manifests::Stdin;
 use crate::report;
 use crate::report::reach::{Filter, Naming, json, text};
 
@@ -21,7 +22,7 @@ pub(super) struct Args {
     /// manifests to be applied alone.
     #[arg(required = true, num_args = 1..=2, value_names = ["BEFORE", "AFTER"])]
     sets: Vec<PathBuf>,
-    /// Manifests that are there before and after, such as workloads that do not change.
+    /// Manifests that are there before and after, such as workloads that do not change; - for standard input here too.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     with: Vec<PathBuf>,
     /// Compare a cluster as it is with the same cluster once the manifests are applied.
@@ -47,22 +48,36 @@ enum Output {
     Json,
 }
 
+impl Args {
+    /// What is there before, and afterwards.
+    fn sides(&self, before: &PathBuf, after: &PathBuf) -> Result<(Inventory, Inventory)> {
+        let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
+        let uses = [is_stdin(before), is_stdin(after), self.with.iter().any(is_stdin)];
+        if uses.into_iter().filter(|used| *used).count() > 1 {
+            bail!(
+                "- is given for more than one of BEFORE, AFTER and --with, and standard input can be read but once: write \
+                 what is in one of them into a file"
+            );
+        }
+        let mut stdin = Stdin::default();
+        let mut read = |set| self.defaults.read(&[std::slice::from_ref(set), &self.with].concat(), &mut stdin);
+        Ok((read(before)?, read(after)?))
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if !args.cluster && args.kube.is_given() {
         bail!("--kubeconfig and --context say which cluster, and there is none without --cluster");
     }
     let (mut before, mut after) = match (args.sets.as_slice(), args.cluster) {
         ([applied], true) => {
-            let applied = args.defaults.read(std::slice::from_ref(applied))?;
+            let applied = args.defaults.read(std::slice::from_ref(applied), &mut Stdin::default())?;
             let before = source::cluster(&args.kube)?;
             let mut after = before.clone();
             inventory::apply(&mut after, &applied, args.prune);
             (before, after)
         }
-        ([before, after], false) => {
-            let read = |set: &PathBuf| args.defaults.read(&[std::slice::from_ref(set), &args.with].concat());
-            (read(before)?, read(after)?)
-        }
+        ([before, after], false) => args.sides(before, after)?,
         ([_], false) => bail!("one set of manifests has nothing to be compared with; give a second one, or --cluster"),
         _ => bail!("--cluster takes one set of manifests: those to be applied"),
     };

@@ -14,7 +14,7 @@ use ringfence_core::text::sanitised;
 use super::KubeArgs;
 use crate::inventory;
 use crate::inventory::live::{self, Read, Scope};
-use crate::manifests::{self, Object, Problem};
+use crate::manifests::{self, Object, Problem, Stdin};
 
 /// How long the API server may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,8 +44,8 @@ impl Defaults {
     ///
     /// # Errors
     /// Where anything can't be read: it could have been the policy that decides.
-    pub(super) fn read(&self, paths: &[PathBuf]) -> Result<Inventory> {
-        let loaded = manifests::load(paths);
+    pub(super) fn read(&self, paths: &[PathBuf], stdin: &mut Stdin) -> Result<Inventory> {
+        let loaded = manifests::load_with(paths, stdin);
         let (inventory, unreadable) = inventory::unfolded(&loaded.objects, &self.default_namespace);
         let twice = self.twice(&loaded.objects);
         let problems: Vec<String> = [&loaded.problems, &unreadable, &twice]
@@ -85,8 +85,11 @@ impl Defaults {
 impl SourceArgs {
     /// All there is, one entry for each family of workloads.
     pub(super) fn read(&self) -> Result<Inventory> {
-        let mut inventory =
-            if self.manifests.is_empty() { cluster(&self.kube)? } else { self.defaults.read(&self.manifests)? };
+        let mut inventory = if self.manifests.is_empty() {
+            cluster(&self.kube)?
+        } else {
+            self.defaults.read(&self.manifests, &mut Stdin::default())?
+        };
         inventory::fold(&mut [&mut inventory]);
         Ok(inventory)
     }

@@ -1,10 +1,11 @@
 //! Files, directories and standard input: which of them are manifests, and which are something that makes manifests.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::node::Position;
 use super::object::Object;
 use super::places::Sources;
 use super::source::{self, Problem};
@@ -36,10 +37,15 @@ pub struct Loaded {
 /// sources of Helm and Kustomize, with the command that makes manifests of them. In a directory, files are skipped whose
 /// documents have neither `apiVersion` nor `kind`, as far as they can be read.
 pub fn each(paths: &[PathBuf], mut on: impl FnMut(Object)) -> Reading {
+    read_each(paths, &mut Stdin::default(), &mut on)
+}
+
+fn read_each(paths: &[PathBuf], stdin: &mut Stdin, on: &mut dyn FnMut(Object)) -> Reading {
     let mut walk = Walk {
         reading: Reading::default(),
         objects: 0,
-        on: &mut on,
+        stdin,
+        on,
         kustomizations: Kustomizations::default(),
         files: HashSet::new(),
         again: 0,
@@ -74,22 +80,45 @@ const NAMED: usize = 3;
 /// Reads files as [`each`] does, and keeps all objects.
 #[must_use]
 pub fn load(paths: &[PathBuf]) -> Loaded {
+    load_with(paths, &mut Stdin::default())
+}
+
+/// The same, for several sets of paths that may have standard input in common.
+pub fn load_with(paths: &[PathBuf], stdin: &mut Stdin) -> Loaded {
     let mut objects = Vec::new();
-    let reading = each(paths, |object| objects.push(object));
+    let reading = read_each(paths, stdin, &mut |object| objects.push(object));
     Loaded { objects, problems: reading.problems }
+}
+
+/// Standard input, which ends but once: what it held, for all that read it.
+#[derive(Debug, Default)]
+pub struct Stdin(Option<Read>);
+
+impl Stdin {
+    fn read(&mut self) -> Read {
+        let read = || bytes_from(std::io::stdin().lock(), 0).map_err(|message| (None, message)).and_then(decoded);
+        self.0.get_or_insert_with(read).clone()
+    }
+}
+
+/// The text of a source and what a NUL in it stands for; or what is wrong with all of it, and where.
+type Read = Result<(Arc<String>, Option<&'static str>), (Option<Position>, String)>;
+
+fn decoded(bytes: Vec<u8>) -> Read {
+    text::decode(bytes).map(|decoded| (Arc::new(decoded.text), decoded.wrong))
 }
 
 /// Reads a text that is at hand, under a name for its problems.
 #[must_use]
 pub fn read(name: &str, text: &str) -> Loaded {
     let mut objects = Vec::new();
-    let decoded = match text::decode(text.as_bytes().to_vec()) {
+    let (text, wrong) = match decoded(text.as_bytes().to_vec()) {
         Ok(decoded) => decoded,
         Err((at, message)) => {
             return Loaded { objects, problems: vec![Problem { file: name.to_owned(), at, message }] };
         }
     };
-    let mut rest = source::read(name, &Arc::new(decoded.text), decoded.wrong, &mut |object| objects.push(object));
+    let mut rest = source::read(name, &text, wrong, &mut |object| objects.push(object));
     rest.problems.append(&mut rest.others);
     Loaded { objects, problems: rest.problems }
 }
@@ -104,7 +133,7 @@ pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
     bytes_from(file, usize::try_from(size).unwrap_or(0))
 }
 
-fn bytes_from(reader: impl Read, size: usize) -> Result<Vec<u8>, String> {
+fn bytes_from(reader: impl std::io::Read, size: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(size + 1);
     reader.take(SIZE + 1).read_to_end(&mut bytes).map_err(|error| format!("failed to read: {error}"))?;
     if bytes.len() as u64 > SIZE { Err(too_large()) } else { Ok(bytes) }
@@ -117,6 +146,7 @@ fn too_large() -> String {
 struct Walk<'a> {
     reading: Reading,
     objects: usize,
+    stdin: &'a mut Stdin,
     on: &'a mut dyn FnMut(Object),
     kustomizations: Kustomizations,
     /// The files that were read, by their canonical paths: one may be given by name and by its directory. And standard
@@ -145,10 +175,8 @@ impl Walk<'_> {
                 self.again += 1;
                 return;
             }
-            match bytes_from(std::io::stdin().lock(), 0) {
-                Ok(bytes) => self.add(&file, bytes, true, true),
-                Err(message) => self.problem(&file, message),
-            }
+            let read = self.stdin.read();
+            self.add(&file, read, true, true);
         } else {
             self.named_path(path, &file);
         }
@@ -243,18 +271,16 @@ impl Walk<'_> {
             return;
         }
         match bytes_of(path) {
-            Ok(bytes) => self.add(&file, bytes, named, streamed),
+            Ok(bytes) if !named && !tools::may_be_manifest(&bytes) => self.skip(file, "no Kubernetes object"),
+            Ok(bytes) => self.add(&file, decoded(bytes), named, streamed),
             Err(message) => self.problem(&file, message),
         }
     }
 
     /// Adds the objects of one source.
-    fn add(&mut self, file: &str, bytes: Vec<u8>, named: bool, keep: bool) {
-        if !named && !tools::may_be_manifest(&bytes) {
-            return self.skip(file.to_owned(), "no Kubernetes object");
-        }
-        let (text, wrong) = match text::decode(bytes) {
-            Ok(decoded) => (Arc::new(decoded.text), decoded.wrong),
+    fn add(&mut self, file: &str, read: Read, named: bool, keep: bool) {
+        let (text, wrong) = match read {
+            Ok(read) => read,
             Err((at, message)) => {
                 return self.reading.problems.push(Problem { file: file.to_owned(), at, message });
             }

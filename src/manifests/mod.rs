@@ -16,7 +16,7 @@ mod tools;
 mod value;
 mod yaml;
 
-pub use files::{Loaded, Reading, each, load, read, skipped};
+pub use files::{Loaded, Reading, Stdin, each, load, load_with, read, skipped};
 pub use node::{Node, Position};
 pub use object::Object;
 pub use places::{Origin, Sources};

@@ -1,8 +1,10 @@
 //! `ringfence diff`: what appears, what disappears, and what is newly exposed.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use crate::run::{Ran, ringfence};
+use crate::run::{Ran, ringfence, ringfence_in};
 
 const BEFORE: &str = "tests/fixtures/guide/before.yaml";
 const STEP_1: &str = "tests/fixtures/guide/step-1.yaml";
@@ -286,5 +288,21 @@ fn a_namespace_that_goes_with_its_workloads_and_one_that_is_not_asked_for_are_co
     for form in ["text", "json"] {
         let ran = diff(&[&files[0], &files[1], "--namespace", "a", "-o", form]);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{form}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn standard_input_is_read_once_for_what_is_there_before_and_after() {
+    let before = std::fs::read_to_string(BEFORE).unwrap();
+    let piped = |arguments: &[&str]| ringfence_in(Path::new("."), &[&["diff"], arguments].concat(), &before);
+    let expected = diff(&[STEP_2, OR, "--with", BEFORE, STEP_1]);
+    let ran = piped(&[STEP_2, OR, "--with", "-", STEP_1]);
+    assert_eq!((ran.code, ran.stdout, ran.stderr), (1, expected.stdout, expected.stderr));
+    let (one, two) = (diff(&[BEFORE, STEP_1]), piped(&["-", STEP_1]));
+    assert_eq!((one.code, one.stdout), (two.code, two.stdout));
+    for arguments in [&["-", "-"][..], &["-", STEP_1, "--with", "-"], &[BEFORE, "-", "--with", STEP_1, "-"]] {
+        let ran = piped(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(ran.stderr.contains("standard input can be read but once"), "{arguments:?}: {}", ran.stderr);
     }
 }
