@@ -11,7 +11,7 @@ use ringfence_core::text::sanitised;
 use super::endpoint::{self, End};
 use super::source::{self, SourceArgs};
 use crate::inventory::live::{self, Read, Scope};
-use crate::manifests::Stdin;
+use crate::manifests::quoted;
 use crate::report::reach::{json, text};
 
 #[derive(clap::Args)]
@@ -46,7 +46,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let inventory = if args.source.manifests.is_empty() {
         super::serve::runtime()?.block_on(of_cluster(args))?
     } else {
-        args.source.defaults.read(&args.source.manifests, &mut Stdin::default())?
+        let [from, to] = [&args.from, &args.to].map(|end| quoted(&end.to_string()));
+        let port = endpoint::written(&args.port);
+        args.source.read_manifests(&format!("connect --from {from} --to {to} --port {port}"))?
     };
     answer(args, &inventory)
 }

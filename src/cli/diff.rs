@@ -12,7 +12,7 @@ use super::KubeArgs;
 use super::matrix::FilterArgs;
 use super::source::{self, Defaults};
 use crate::inventory;
-use crate::manifests::Stdin;
+use crate::manifests::Input;
 use crate::report;
 use crate::report::reach::{Filter, Naming, json, text};
 
@@ -49,6 +49,11 @@ enum Output {
 }
 
 impl Args {
+    /// What is the same whatever is compared, as it is written on the command line.
+    fn written(&self) -> String {
+        self.defaults.written() + &self.filter.written()
+    }
+
     /// What is there before, and afterwards.
     fn sides(&self, before: &PathBuf, after: &PathBuf) -> Result<(Inventory, Inventory)> {
         let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
@@ -59,8 +64,9 @@ impl Args {
                  what is in one of them into a file"
             );
         }
-        let mut stdin = Stdin::default();
-        let mut read = |set| self.defaults.read(&[std::slice::from_ref(set), &self.with].concat(), &mut stdin);
+        let with = if self.with.is_empty() { "" } else { " --with with.yaml" };
+        let mut input = Input::files(format!("ringfence diff before.yaml after.yaml{with}{}", self.written()));
+        let mut read = |set| self.defaults.read(&[std::slice::from_ref(set), &self.with].concat(), &mut input);
         Ok((read(before)?, read(after)?))
     }
 }
@@ -71,7 +77,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let (mut before, mut after) = match (args.sets.as_slice(), args.cluster) {
         ([applied], true) => {
-            let applied = args.defaults.read(std::slice::from_ref(applied), &mut Stdin::default())?;
+            let prune = if args.prune { " --prune" } else { "" };
+            let mut input = Input::piped(format!("ringfence diff --cluster -{prune}{}", args.written()));
+            let applied = args.defaults.read(std::slice::from_ref(applied), &mut input)?;
             let before = source::cluster(&args.kube)?;
             let mut after = before.clone();
             inventory::apply(&mut after, &applied, args.prune);

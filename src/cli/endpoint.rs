@@ -228,6 +228,17 @@ pub(super) fn port(text: &str) -> Result<Port, String> {
     Ok(Port::Named(protocol, port.to_owned()))
 }
 
+/// A port as it is given.
+pub(super) fn written(port: &Port) -> String {
+    let protocol = |protocol: Protocol| protocol.to_string().to_ascii_lowercase();
+    match port {
+        Port::Number(Protocol::Tcp, number) => number.to_string(),
+        Port::Number(other, number) => format!("{number}/{}", protocol(*other)),
+        Port::Named(None, name) => name.clone(),
+        Port::Named(Some(of), name) => format!("{name}/{}", protocol(*of)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use ringfence_core::policy::reach::Matrix;
 
 use super::endpoint;
 use super::source::{self, SourceArgs};
+use crate::manifests::quoted;
 use crate::report::reach::{Filter, Naming, dot, json, text};
 
 #[derive(clap::Args)]
@@ -36,6 +37,12 @@ enum Output {
 }
 
 impl FilterArgs {
+    /// As it is written on the command line, after a space.
+    pub(super) fn written(&self) -> String {
+        let parts = self.namespace.iter().flat_map(|namespace| [" --namespace ".to_owned(), quoted(namespace)]);
+        parts.collect()
+    }
+
     /// The filter, where its namespaces are in one of the inventories.
     pub(super) fn over(&self, inventories: &[&ringfence_core::inventory::Inventory]) -> Result<Filter> {
         for namespace in &self.namespace {
@@ -46,7 +53,7 @@ impl FilterArgs {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let inventory = args.source.read()?;
+    let inventory = args.source.read(&format!("matrix{}", args.filter.written()))?;
     source::say_unknown_labels(&inventory, |_| true);
     source::say_labels_of_controllers(&inventory);
     let filter = args.filter.over(&[&inventory])?;

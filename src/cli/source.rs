@@ -14,10 +14,13 @@ use ringfence_core::text::sanitised;
 use super::KubeArgs;
 use crate::inventory;
 use crate::inventory::live::{self, Read, Scope};
-use crate::manifests::{self, Object, Problem, Stdin};
+use crate::manifests::{Input, Object, Problem, quoted};
 
 /// How long the API server may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The namespace of objects that do not state one, where nothing else is said.
+const DEFAULT_NAMESPACE: &str = "default";
 
 /// Manifests, or a cluster.
 #[derive(clap::Args)]
@@ -35,17 +38,25 @@ pub(super) struct SourceArgs {
 #[derive(clap::Args)]
 pub(super) struct Defaults {
     /// The namespace of manifests that do not state one.
-    #[arg(long, value_name = "NAMESPACE", default_value = "default", value_parser = super::namespace)]
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_NAMESPACE, value_parser = super::namespace)]
     default_namespace: String,
 }
 
 impl Defaults {
+    /// As it is written on the command line, after a space.
+    pub(super) fn written(&self) -> String {
+        match self.default_namespace.as_str() {
+            DEFAULT_NAMESPACE => String::new(),
+            name => format!(" --default-namespace {}", quoted(name)),
+        }
+    }
+
     /// Reads manifests, what a workload has made besides the workload.
     ///
     /// # Errors
     /// Where anything can't be read: it could have been the policy that decides.
-    pub(super) fn read(&self, paths: &[PathBuf], stdin: &mut Stdin) -> Result<Inventory> {
-        let loaded = manifests::load_with(paths, stdin);
+    pub(super) fn read(&self, paths: &[PathBuf], input: &mut Input) -> Result<Inventory> {
+        let loaded = input.load(paths);
         let (inventory, unreadable) = inventory::unfolded(&loaded.objects, &self.default_namespace);
         let twice = self.twice(&loaded.objects);
         let problems: Vec<String> = [&loaded.problems, &unreadable, &twice]
@@ -83,15 +94,18 @@ impl Defaults {
 }
 
 impl SourceArgs {
-    /// All there is, one entry for each family of workloads.
-    pub(super) fn read(&self) -> Result<Inventory> {
-        let mut inventory = if self.manifests.is_empty() {
-            cluster(&self.kube)?
-        } else {
-            self.defaults.read(&self.manifests, &mut Stdin::default())?
-        };
+    /// All there is, one entry for each family of workloads. `command` is what is run, without the source.
+    pub(super) fn read(&self, command: &str) -> Result<Inventory> {
+        let mut inventory =
+            if self.manifests.is_empty() { cluster(&self.kube)? } else { self.read_manifests(command)? };
         inventory::fold(&mut [&mut inventory]);
         Ok(inventory)
+    }
+
+    /// What the manifests hold, what a workload has made besides the workload.
+    pub(super) fn read_manifests(&self, command: &str) -> Result<Inventory> {
+        let command = format!("ringfence {command}{} --manifests -", self.defaults.written());
+        self.defaults.read(&self.manifests, &mut Input::piped(command))
     }
 }
 

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::node::Position;
+use super::input::{Form, Input, Read, decoded};
 use super::object::Object;
 use super::places::Sources;
 use super::source::{self, Problem};
-use super::text::{self, SIZE};
+use super::text::SIZE;
 use super::tools::{self, Kustomizations};
 
 /// What was read, besides the objects.
@@ -37,14 +36,14 @@ pub struct Loaded {
 /// sources of Helm and Kustomize, with the command that makes manifests of them. In a directory, files are skipped whose
 /// documents have neither `apiVersion` nor `kind`, as far as they can be read.
 pub fn each(paths: &[PathBuf], mut on: impl FnMut(Object)) -> Reading {
-    read_each(paths, &mut Stdin::default(), &mut on)
+    Input::default().each(paths, &mut on)
 }
 
-fn read_each(paths: &[PathBuf], stdin: &mut Stdin, on: &mut dyn FnMut(Object)) -> Reading {
+pub(super) fn walk(paths: &[PathBuf], input: &mut Input, on: &mut dyn FnMut(Object)) -> Reading {
     let mut walk = Walk {
         reading: Reading::default(),
         objects: 0,
-        stdin,
+        input,
         on,
         kustomizations: Kustomizations::default(),
         files: HashSet::new(),
@@ -80,32 +79,7 @@ const NAMED: usize = 3;
 /// Reads files as [`each`] does, and keeps all objects.
 #[must_use]
 pub fn load(paths: &[PathBuf]) -> Loaded {
-    load_with(paths, &mut Stdin::default())
-}
-
-/// The same, for several sets of paths that may have standard input in common.
-pub fn load_with(paths: &[PathBuf], stdin: &mut Stdin) -> Loaded {
-    let mut objects = Vec::new();
-    let reading = read_each(paths, stdin, &mut |object| objects.push(object));
-    Loaded { objects, problems: reading.problems }
-}
-
-/// Standard input, which ends but once: what it held, for all that read it.
-#[derive(Debug, Default)]
-pub struct Stdin(Option<Read>);
-
-impl Stdin {
-    fn read(&mut self) -> Read {
-        let read = || bytes_from(std::io::stdin().lock(), 0).map_err(|message| (None, message)).and_then(decoded);
-        self.0.get_or_insert_with(read).clone()
-    }
-}
-
-/// The text of a source and what a NUL in it stands for; or what is wrong with all of it, and where.
-type Read = Result<(Arc<String>, Option<&'static str>), (Option<Position>, String)>;
-
-fn decoded(bytes: Vec<u8>) -> Read {
-    text::decode(bytes).map(|decoded| (Arc::new(decoded.text), decoded.wrong))
+    Input::default().load(paths)
 }
 
 /// Reads a text that is at hand, under a name for its problems.
@@ -118,7 +92,7 @@ pub fn read(name: &str, text: &str) -> Loaded {
             return Loaded { objects, problems: vec![Problem { file: name.to_owned(), at, message }] };
         }
     };
-    let mut rest = source::read(name, &text, wrong, &mut |object| objects.push(object));
+    let mut rest = source::read(name, (&text, wrong), &Form::check(), &mut |object| objects.push(object));
     rest.problems.append(&mut rest.others);
     Loaded { objects, problems: rest.problems }
 }
@@ -131,6 +105,11 @@ pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
         return Err(too_large());
     }
     bytes_from(file, usize::try_from(size).unwrap_or(0))
+}
+
+/// The bytes of standard input, in the same way.
+pub(super) fn stdin() -> Result<Vec<u8>, String> {
+    bytes_from(std::io::stdin().lock(), 0)
 }
 
 fn bytes_from(reader: impl std::io::Read, size: usize) -> Result<Vec<u8>, String> {
@@ -146,7 +125,7 @@ fn too_large() -> String {
 struct Walk<'a> {
     reading: Reading,
     objects: usize,
-    stdin: &'a mut Stdin,
+    input: &'a mut Input,
     on: &'a mut dyn FnMut(Object),
     kustomizations: Kustomizations,
     /// The files that were read, by their canonical paths: one may be given by name and by its directory. And standard
@@ -175,12 +154,12 @@ impl Walk<'_> {
                 self.again += 1;
                 return;
             }
-            let read = self.stdin.read();
+            let read = self.input.stdin();
             self.add(&file, read, true, true);
         } else {
             self.named_path(path, &file);
         }
-        for problem in std::mem::take(&mut self.kustomizations).problems() {
+        for problem in std::mem::take(&mut self.kustomizations).problems(&self.input.form) {
             self.reading.problems.push(problem);
         }
         if self.objects + self.reading.problems.len() + self.again == before {
@@ -196,16 +175,16 @@ impl Walk<'_> {
     fn named_path(&mut self, path: &Path, file: &str) {
         match std::fs::metadata(path) {
             Ok(known) if known.is_dir() => match tools::chart_around(path) {
-                Some(chart) => self.problem(file, tools::helm(&chart)),
+                Some(chart) => self.problem(file, tools::helm(&chart, &self.input.form)),
                 None => self.directory(path, false),
             },
             Ok(_) if tools::is_kustomization(path) => {
                 let directory = path.parent().unwrap_or(path);
-                self.problem(file, tools::kustomize(directory));
+                self.problem(file, tools::kustomize(directory, &self.input.form));
             }
             Ok(_) if tools::is_chart(path) => {
                 let directory = path.parent().unwrap_or(path);
-                self.problem(file, tools::helm(directory));
+                self.problem(file, tools::helm(directory, &self.input.form));
             }
             Ok(known) => self.file(path, &known, true),
             Err(error) => self.problem(file, format!("failed to read: {error}")),
@@ -223,7 +202,7 @@ impl Walk<'_> {
         };
         entries.sort();
         if !kustomized && entries.iter().any(|entry| tools::is_chart(entry)) {
-            return self.problem(&file, tools::helm(path));
+            return self.problem(&file, tools::helm(path, &self.input.form));
         }
         if let Some(made) = entries.iter().find(|entry| tools::is_kustomization(entry)) {
             self.kustomizations.add(path, made);
@@ -259,9 +238,11 @@ impl Walk<'_> {
         // A shell gives a command's output this way: ringfence check <(helm template chart).
         let streamed = named && ["/dev/fd/", "/proc/self/fd/", "/dev/stdin"].iter().any(|open| file.starts_with(open));
         if !known.is_file() && !streamed {
-            let message = "neither a file nor a directory, but a pipe, a socket or a device; to read from it: ringfence \
-                           check - < PATH";
-            return self.problem(&file, message.to_owned());
+            let message = format!(
+                "neither a file nor a directory, but a pipe, a socket or a device; to read from it: {}",
+                self.input.form.of_stream()
+            );
+            return self.problem(&file, message);
         }
         if let Ok(canonical) = path.canonicalize()
             && !streamed
@@ -288,7 +269,7 @@ impl Walk<'_> {
         if keep {
             self.reading.sources.kept.insert(file.to_owned(), text.clone());
         }
-        let mut rest = source::read(file, &text, wrong, self.on);
+        let mut rest = source::read(file, (&text, wrong), &self.input.form, self.on);
         self.objects += rest.objects;
         let found = rest.objects > 0 || rest.partly;
         if !named && !found {
@@ -302,7 +283,7 @@ impl Walk<'_> {
             rest.problems.truncate(1);
             rest.others.clear();
             if let (Some(problem), Some(chart)) = (rest.problems.first_mut(), tools::chart_of(file.as_ref())) {
-                problem.message = format!("a template; {}", tools::helm(&chart));
+                problem.message = format!("a template; {}", tools::helm(&chart, &self.input.form));
             }
         }
         self.reading.problems.append(&mut rest.problems);

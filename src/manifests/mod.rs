@@ -5,6 +5,7 @@
 //! the objects one after another, and [`Sources`] finds the place of a field by reading its file again.
 
 mod files;
+mod input;
 mod json;
 mod node;
 mod object;
@@ -16,8 +17,10 @@ mod tools;
 mod value;
 mod yaml;
 
-pub use files::{Loaded, Reading, Stdin, each, load, load_with, read, skipped};
+pub use files::{Loaded, Reading, each, load, read, skipped};
+pub use input::Input;
 pub use node::{Node, Position};
 pub use object::Object;
 pub use places::{Origin, Sources};
 pub use source::{Problem, parse_one};
+pub use tools::quoted;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use super::input::Form;
 use super::node::{Node, Position};
 use super::object::{Object, Type};
 use super::text::{self, NO_TEXT, advance};
@@ -90,8 +91,14 @@ pub(super) struct Rest {
 }
 
 /// Reads a source. `wrong` is what a NUL in it stands for.
-pub(super) fn read(name: &str, source: &Arc<String>, wrong: Option<&'static str>, on: &mut dyn FnMut(Object)) -> Rest {
+pub(super) fn read(
+    name: &str,
+    (source, wrong): (&Arc<String>, Option<&'static str>),
+    form: &Form,
+    on: &mut dyn FnMut(Object),
+) -> Rest {
     let mut reader = Reader {
+        form,
         file: Arc::from(name),
         source: source.clone(),
         is_json_stream: source.trim_start().starts_with('{'),
@@ -155,6 +162,7 @@ fn is_empty(text: &str) -> bool {
 }
 
 struct Reader<'a> {
+    form: &'a Form,
     file: Arc<str>,
     source: Arc<String>,
     /// Whether kubectl reads it as one JSON value after another: otherwise it takes one of each part between lines of `---`
@@ -184,7 +192,7 @@ impl Reader<'_> {
             Err((at, message)) => {
                 let at = at.map_or(document.at, |at| document.shifted(at));
                 self.rest.partly |= tools::looks_like_manifest(document.text());
-                self.problem(Some(at), in_context(message, document.text()));
+                self.problem(Some(at), self.in_context(message, document.text()));
             }
         }
     }
@@ -225,6 +233,19 @@ impl Reader<'_> {
                     return self.problem(Some(at), message);
                 }
             }
+        }
+    }
+
+    /// What is often behind an error.
+    fn in_context(&self, message: String, text: &str) -> String {
+        let twice =
+            |key: &str| message.contains("duplicate") && message.trim_end_matches(['"', '\'', '`']).ends_with(key);
+        if text.contains("{{") {
+            format!("{message}; {}", tools::template(self.form))
+        } else if twice("apiVersion") || twice("kind") {
+            format!("{message}; is a line with --- missing before the second object?")
+        } else {
+            message
         }
     }
 
@@ -332,22 +353,6 @@ impl Reader<'_> {
         }
     }
 }
-
-/// What is often behind an error.
-fn in_context(message: String, text: &str) -> String {
-    let twice = |key: &str| message.contains("duplicate") && message.trim_end_matches(['"', '\'', '`']).ends_with(key);
-    if text.contains("{{") {
-        format!("{message}; {TEMPLATE}")
-    } else if twice("apiVersion") || twice("kind") {
-        format!("{message}; is a line with --- missing before the second object?")
-    } else {
-        message
-    }
-}
-
-/// What to do with a template.
-pub(super) const TEMPLATE: &str =
-    "this looks like a template, which is no manifest before it is rendered: helm template CHART | ringfence check -";
 
 /// The one document of a text, with its places; `None` where there is nothing in it.
 ///

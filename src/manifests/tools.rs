@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::files::bytes_of;
+use super::input::Form;
 use super::source::{Problem, parse_one};
 use super::text;
 
@@ -41,24 +42,34 @@ pub(super) fn chart_of(path: &Path) -> Option<PathBuf> {
 }
 
 /// What to do with a chart.
-pub(super) fn helm(chart: &Path) -> String {
-    format!("a Helm chart is no manifest before it is rendered: helm template {} | ringfence check -", quoted(chart))
+pub(super) fn helm(chart: &Path, form: &Form) -> String {
+    let renders = format!("helm template {}", shown(chart));
+    format!("a Helm chart is no manifest before it is rendered: {}", form.after(&renders))
+}
+
+/// What to do with a template.
+pub(super) fn template(form: &Form) -> String {
+    let run = form.after("helm template CHART");
+    format!("this looks like a template, which is no manifest before it is rendered: {run}")
 }
 
 /// What to do with a kustomization.
-pub(super) fn kustomize(directory: &Path) -> String {
-    format!(
-        "what Kustomize builds is judged, not what it is built from: kustomize build {} | ringfence check -",
-        quoted(directory)
-    )
+pub(super) fn kustomize(directory: &Path, form: &Form) -> String {
+    let renders = format!("kustomize build {}", shown(directory));
+    format!("what Kustomize builds is judged, not what it is built from: {}", form.after(&renders))
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
+fn shown(path: &Path) -> String {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let text = path.display().to_string();
-    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%".contains(c)) {
-        text
+    quoted(&path.display().to_string())
+}
+
+/// A text as a shell takes it for one argument.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%:".contains(c)) {
+        text.to_owned()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
@@ -85,14 +96,14 @@ impl Kustomizations {
     }
 
     /// What to build: what no other is built from.
-    pub(super) fn problems(self) -> Vec<Problem> {
+    pub(super) fn problems(self, form: &Form) -> Vec<Problem> {
         let is_used = |path: &PathBuf| path.canonicalize().is_ok_and(|path| self.used.contains(&path));
         let (used, roots): (Vec<PathBuf>, Vec<PathBuf>) = self.found.into_iter().partition(is_used);
         // In a circle there is none; Kustomize says so.
         let roots = if roots.is_empty() { used } else { roots };
         let problem = |path: PathBuf| {
             let file = path.display().to_string();
-            Problem { file, at: None, message: kustomize(&path) }
+            Problem { file, at: None, message: kustomize(&path, form) }
         };
         roots.into_iter().map(problem).collect()
     }

@@ -270,3 +270,46 @@ fn standard_input_that_is_given_twice_is_read_once() {
     let ran = ringfence_in(Path::new("."), &["check", "-", "-"], &rendered);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
+
+#[test]
+fn what_to_run_on_what_is_rendered_is_the_command_that_was_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = namespace("a").replace("name: a", "name: {{ .Values.name }}");
+    for (name, bytes) in [
+        ("chart/Chart.yaml", &b"apiVersion: v2\nname: app\nversion: 1.0.0\n"[..]),
+        ("built/kustomization.yaml", b"resources: [b.yaml]\n"),
+        ("plain/a.yaml", namespace("a").as_bytes()),
+        ("templates/a.yaml", template.as_bytes()),
+    ] {
+        write(directory.path(), name, bytes);
+    }
+    let connect = "ringfence connect --from a/Deployment/web --to 'b/it'\\''s' --port 53/udp --manifests -";
+    let matrix = "ringfence matrix --namespace a --default-namespace shop --manifests -";
+    let diff =
+        "render each into a file, as with kustomize build built > FILE, then ringfence diff before.yaml after.yaml";
+    let cluster = "helm template chart | ringfence diff --cluster - --prune";
+    for (arguments, says) in [
+        (
+            "connect --from a/deploy/web --to b/it's --port 53/udp --manifests chart",
+            format!("helm template chart | {connect}"),
+        ),
+        (
+            "connect --from a/deploy/web --to b/it's --port 53/udp --manifests /dev/null",
+            format!("to read from it: {connect} < PATH"),
+        ),
+        (
+            "matrix --manifests built --default-namespace shop --namespace a",
+            format!("kustomize build built | {matrix}"),
+        ),
+        ("matrix --manifests templates", "helm template CHART | ringfence matrix --manifests -\n".to_owned()),
+        ("diff built plain", format!("{diff}\n")),
+        ("diff plain built", format!("{diff}\n")),
+        ("diff plain plain --with built", format!("{diff} --with with.yaml\n")),
+        ("diff /dev/null plain", "cat PATH > FILE, then ringfence diff before.yaml after.yaml\n".to_owned()),
+        ("diff --cluster --prune chart", cluster.to_owned()),
+        ("serve --manifests chart", "helm template chart | ringfence serve --manifests -".to_owned()),
+    ] {
+        let ran = ringfence_in(directory.path(), &arguments.split(' ').collect::<Vec<_>>(), "");
+        fails_with(&ran, &says);
+    }
+}

@@ -18,8 +18,9 @@ use certificates::{CertificateArgs, Certificates};
 use crate::cluster::{Cluster, live};
 use crate::controller::lease::{Candidate, Elector};
 use crate::controller::{embedded, queue};
+use crate::manifests::Input;
 use crate::server::{self, App};
-use crate::{manifests, shutdown, telemetry};
+use crate::{shutdown, telemetry};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -51,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.manifests.is_empty() {
         return runtime()?.block_on(serve_live(args, config));
     }
-    let loaded = manifests::load(&args.manifests);
+    let loaded = Input::piped("ringfence serve --manifests -".to_owned()).load(&args.manifests);
     let cluster = Arc::new(Cluster::embedded(config));
     let problems = [loaded.problems, cluster.fill(&loaded.objects, "default")].concat();
     if !problems.is_empty() {
