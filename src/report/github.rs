@@ -13,6 +13,9 @@ use crate::manifests::Position;
 /// GitHub shows no more of each level, of one step.
 const SHOWN: usize = 10;
 
+/// How many characters of a message GitHub's runner keeps, since version 2.305.0 (seen, not documented).
+const LONGEST: usize = 4096;
+
 /// Writes the report: what does not fit among the annotations is in the log alone.
 #[must_use]
 pub fn render(report: &Report) -> String {
@@ -28,7 +31,13 @@ pub fn render(report: &Report) -> String {
     for placed in gravest_first {
         let Placed { finding, file, at, .. } = placed;
         let title = format!("{}[{}]", finding.severity, finding.lint.id);
-        let message = format!("{}\nhelp: {}", finding.message, finding.help);
+        let mut message = format!("{}\nhelp: {}", finding.message, finding.help);
+        let snippet = placed.snippet().join("\n");
+        // A part of it would be other YAML.
+        if !snippet.is_empty() && message.chars().count() + 1 + snippet.chars().count() <= LONGEST {
+            message.push('\n');
+            message.push_str(&snippet);
+        }
         let level = if finding.severity == Severity::Info { "notice" } else { sarif::level(finding.severity) };
         let at = (at.line > 0).then_some(*at);
         if !out.annotation(level, &title, file, at, &message) {

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use ringfence_core::index::State;
 use ringfence_core::policy::lint::{Finding, Lint, Severity};
 use ringfence_core::policy::verdict::Verdict;
+use ringfence_core::text::sanitised;
 
 use crate::manifests::{Position, Problem};
 pub use baseline::Baseline;
@@ -140,6 +141,11 @@ impl Judged {
 }
 
 impl Placed {
+    /// What to write, line by line, without characters that deceive; empty where that can't be said.
+    fn snippet(&self) -> Vec<String> {
+        self.finding.snippet.iter().flat_map(|snippet| snippet.lines()).map(sanitised).collect()
+    }
+
     /// The object in words, such as `NetworkPolicy web of team-a`.
     #[must_use]
     pub fn object(&self) -> String {

@@ -224,7 +224,7 @@ fn result(placed: &Placed, by: Option<&By>, ordinals: &mut Ordinals) -> Result {
         rule_id: finding.lint.id,
         rule_index: catalogue::ALL.iter().position(|lint| lint.id == finding.lint.id),
         level: level(finding.severity),
-        message: text(&format!("{} Help: {}", sentence(&finding.message), sentence(&finding.help))),
+        message: message(placed),
         locations: vec![Location {
             physical_location: (at.line > 0).then(|| physical(file, Some(*at))).flatten(),
             logical_locations: vec![LogicalLocation { fully_qualified_name: name.join("/") }],
@@ -232,6 +232,18 @@ fn result(placed: &Placed, by: Option<&By>, ordinals: &mut Ordinals) -> Result {
         partial_fingerprints: [("ringfence/v1", format!("{fingerprint}:{}", ordinals.next(identity)))].into(),
         suppressions: by.map(suppression).into_iter().collect(),
     }
+}
+
+/// What is wrong, what to do, and the YAML to write. GitHub shows the text alone of a result, and reads some Markdown in it,
+/// where lines that are indented so are code.
+fn message(placed: &Placed) -> Message {
+    let finding = &placed.finding;
+    let Message { mut text, .. } = text(&format!("{} Help: {}", sentence(&finding.message), sentence(&finding.help)));
+    for (number, line) in placed.snippet().into_iter().enumerate() {
+        text.push_str(if number == 0 { "\n\n    " } else { "\n    " });
+        text.push_str(&line);
+    }
+    Message { text, markdown: None }
 }
 
 fn suppression(by: &By) -> Suppression {

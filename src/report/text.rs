@@ -173,11 +173,9 @@ fn full(placed: &Placed, sources: &Sources<'_>, styled: bool, first: bool) -> St
         elements.push(Level::NOTE.message(finding.lint.effect).into());
     }
     let mut help = sanitised(&finding.help);
-    if let Some(snippet) = &finding.snippet {
-        for line in snippet.lines() {
-            help.push('\n');
-            help.push_str(&sanitised(line));
-        }
+    for line in placed.snippet() {
+        help.push('\n');
+        help.push_str(&line);
     }
     elements.push(Level::HELP.message(help).into());
     let group: Group<'_> = title.id(finding.lint.id).elements(elements);

@@ -44,3 +44,17 @@ fn no_more_annotations_are_given_than_github_shows_and_the_rest_is_in_the_log() 
     assert!(printed.contains("7 findings are in this log alone: GitHub shows 10 of each level\n"), "{printed}");
     assert!(printed.contains("findings: 15 error, 12 warning\n"), "{printed}");
 }
+
+#[test]
+fn what_to_write_is_in_the_annotation_unless_github_would_cut_it() {
+    let of = |snippet: String| {
+        let mut placed = sample::finding(&catalogue::AND_OR, "spec", 1, 1);
+        placed.finding.snippet = Some(snippet);
+        github::render(&Report { findings: vec![placed], ..Report::default() })
+    };
+    let printed = of("ports:\n- port: 53\n".to_owned());
+    assert!(printed.lines().next().unwrap().ends_with("%0Aports:%0A- port: 53"), "{printed}");
+    let printed = of(format!("except:\n{}", "- 10.0.0.0/8\n".repeat(400)));
+    let annotation = printed.lines().next().unwrap();
+    assert!(annotation.contains("%0Ahelp: ") && !annotation.contains("except:"), "{printed}");
+}

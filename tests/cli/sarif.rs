@@ -86,3 +86,20 @@ fn a_document_that_can_not_be_read_is_a_notification() {
     assert!(place["artifactLocation"]["uri"].as_str().unwrap().ends_with("bad.yaml"));
     assert!(place["region"]["startLine"].as_u64().unwrap() >= 3, "{place}");
 }
+
+#[test]
+fn what_to_write_is_in_the_message_line_by_line() {
+    let ran = ringfence(&["check", "tests/fixtures/guide/step-1.yaml", "-o", "sarif"]);
+    let log = valid(&ran.stdout);
+    let report = ringfence(&["check", "tests/fixtures/guide/step-1.yaml", "-o", "json"]).json();
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|finding| finding["snippet"].is_string()), "{report}");
+    for (result, finding) in log["runs"][0]["results"].as_array().unwrap().iter().zip(findings) {
+        assert_eq!(result["ruleId"], finding["id"]);
+        let written = finding["snippet"].as_str().unwrap_or_default();
+        let indented: Vec<String> = written.lines().map(|line| format!("    {line}")).collect();
+        let said = result["message"]["text"].as_str().unwrap();
+        let (_, shown) = said.split_once("\n\n").unwrap_or((said, ""));
+        assert_eq!(shown, indented.join("\n"), "{said}");
+    }
+}
