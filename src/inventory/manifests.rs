@@ -122,10 +122,11 @@ impl Reading {
         if name.is_empty() {
             return self.problem(object, "metadata.name", "metadata.name: a Namespace needs a name");
         }
-        self.inventory.namespace_mut(name);
         if object.is("v1", "Namespace") {
-            self.namespace(object, name);
-        } else if object.is_network_policy() {
+            return self.namespace(object, name);
+        }
+        self.inventory.namespace_mut(name);
+        if object.is_network_policy() {
             self.policy(object, name);
         } else if workload::is_workload(&object.api_version, &object.kind) {
             match workload::read(&object.kind, object.value()) {
@@ -140,7 +141,7 @@ impl Reading {
         let metadata = object.value().get("metadata").unwrap_or(&Value::Null);
         let known = self.inventory.namespaces.get(name).filter(|known| known.stated).map(Stated::by);
         if let Err(error) = super::state(&mut self.inventory, name, metadata) {
-            return self.problem(object, "metadata", format!("metadata: {error}"));
+            return self.problem(object, error.path(), &error);
         }
         let namespace = self.inventory.namespace_mut(name);
         if known.is_some_and(|known| known != Stated::by(namespace)) {

@@ -50,6 +50,18 @@ fn names_and_labels_of_namespaces_and_workloads_are_what_the_api_server_takes() 
             "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  labels:\n    b: a b\n".to_owned(),
             "-:6:5: Namespace",
         ),
+        (
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  labels:\n    b: c\n    ver: 1\n".to_owned(),
+            "-:7:5: Namespace \"a\": metadata.labels.ver: invalid type: integer `1`, expected a string",
+        ),
+        (
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  labels: [b]\n".to_owned(),
+            "-:5:3: Namespace \"a\": metadata.labels: invalid type: sequence",
+        ),
+        (
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  annotations:\n    b: true\n".to_owned(),
+            "-:6:5: Namespace \"a\": metadata.annotations.b: invalid type: boolean",
+        ),
         ("apiVersion: v1\nkind: Pod\nmetadata:\n  name: A\n".to_owned(), "-:4:3: Pod \"A\": metadata.name"),
         (
             workload("Job", "metadata: {name: j}\nspec:\n  template:\n    metadata:\n      labels:\n        a: b c"),

@@ -132,7 +132,10 @@ impl ParseError {
 }
 
 /// Decodes a value, and says where it failed.
-pub(crate) fn decode<'de, T, D>(deserializer: D) -> Result<T, ParseError>
+///
+/// # Errors
+/// [`ParseError::Malformed`].
+pub fn decode<'de, T, D>(deserializer: D) -> Result<T, ParseError>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
