@@ -87,6 +87,52 @@ fn of_rules_that_miss_as_much_the_first_is_told() {
 }
 
 #[test]
+fn of_rules_that_miss_the_port_one_of_its_protocol_is_nearer() {
+    let mut inventory = database();
+    add_workload(&mut inventory, "frontend", "web", &json!([]));
+    let tcp = json!({ "ports": [{ "protocol": "TCP" }] });
+    let udp = json!({ "ports": [{ "protocol": "UDP", "port": 79, "endPort": 80 }] });
+    add_policy(&mut inventory, "backend", "another", &json!({ "ingress": [tcp, udp] }));
+    let nearest = |port| ask(&inventory, "web", &port).ingress.nearest.unwrap();
+    let to_udp = nearest(Port::Number(Protocol::Udp, 81));
+    assert_eq!(
+        (to_udp.place.path.as_str(), to_udp.misses[0].to_string()),
+        ("spec.ingress[1]", "port UDP/79-80".to_owned())
+    );
+    // Neither is of SCTP, and the first is told.
+    assert_eq!(nearest(Port::Number(Protocol::Sctp, 81)).place.path, "spec.ingress[0]");
+}
+
+#[test]
+fn a_label_that_must_not_be_there_is_said_to_be_what_the_pod_is_without() {
+    for (operator, values, said) in [
+        ("DoesNotExist", vec![], "a pod without the label app"),
+        ("NotIn", vec!["web", "api"], "a pod whose label app is not in (api, web)"),
+        ("In", vec!["db", "api"], "label app in (api, db)"),
+    ] {
+        let mut inventory = database();
+        add_workload(&mut inventory, "frontend", "web", &json!([]));
+        inventory.namespace_mut("backend").policies.clear();
+        let mut requirement = json!({ "key": "app", "operator": operator });
+        if !values.is_empty() {
+            requirement["values"] = json!(values);
+        }
+        let peer = json!({ "namespaceSelector": {}, "podSelector": { "matchExpressions": [requirement] } });
+        add_policy(&mut inventory, "backend", "p", &json!({ "ingress": [{ "from": [peer] }] }));
+        assert_eq!(misses(&ask(&inventory, "web", &Port::Number(Protocol::Tcp, 80))), [said]);
+    }
+    let mut inventory = database();
+    add_workload(&mut inventory, "frontend", "web", &json!([]));
+    inventory.namespace_mut("backend").policies.clear();
+    let peer = json!({ "namespaceSelector": { "matchExpressions": [{ "key": "team", "operator": "Exists" }] } });
+    add_policy(&mut inventory, "backend", "p", &json!({ "ingress": [{ "from": [peer] }] }));
+    assert_eq!(
+        misses(&ask(&inventory, "web", &Port::Number(Protocol::Tcp, 80))),
+        ["namespace label team, with any value"]
+    );
+}
+
+#[test]
 fn a_name_that_stands_for_no_port_or_for_several_is_an_error_that_says_what_there_is() {
     let mut inventory = database();
     let ports =

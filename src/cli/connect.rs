@@ -60,8 +60,9 @@ fn answer(args: &Args, inventory: &Inventory) -> Result<ExitCode> {
         [&args.from, &args.to].iter().any(|end| end.namespace() == Some(namespace))
     });
     source::say_labels_of_controllers(inventory);
-    let answer = reach::connect(inventory, &from, &to, &args.port)
-        .map_err(|unresolved| anyhow!("--port {}", sanitised(&unresolved.to_string())))?;
+    let answer = reach::connect(inventory, &from, &to, &args.port).map_err(|unresolved| {
+        anyhow!("--port {}: {}", endpoint::written(&args.port), sanitised(&unresolved.to_string()))
+    })?;
     super::print(|out| match args.output {
         Output::Text => text::answer(out, &from, &to, &answer),
         Output::Json => json::answer(out, &answer),

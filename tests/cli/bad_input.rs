@@ -223,6 +223,11 @@ fn wrong_kinds_and_types_are_errors_at_their_fields() {
             "apiVersion: v1\nkind: Namespace\nmetadata: {labels: {a: [b]}, name: c}\n".to_owned(),
             "Namespace \"c\": metadata",
         ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: c}\nspec:\n  containers:\n  - ports:\n    - containerPort: 70000\n".to_owned(),
+            "-:11:7: Pod \"p\": spec.containers[0].ports[0].containerPort: invalid value: integer `70000`, expected a \
+             port from 1 to 65535",
+        ),
     ] {
         let ran = check(&format!("{}---\n{text}", namespace("other")), &["-o", "json"]);
         fails_with(&ran, says);

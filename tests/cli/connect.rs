@@ -137,9 +137,13 @@ fn what_is_not_there_is_named_with_its_flag_and_what_there_is() {
     );
     failed(
         &wrong("frontend/web", "production/shop", "grpc"),
-        &["--port ", "grpc", "production/Deployment/shop", "http"],
+        &["--port grpc: production/Deployment/shop has no container port with the name \"grpc\"; it has http"],
     );
-    failed(&wrong("frontend/web", "10.0.0.1", "http"), &["--port ", "http", "give a number"]);
+    failed(
+        &wrong("frontend/web", "backend/db", "grpc/udp"),
+        &["--port grpc/udp: backend/Pod/db has no container port with the name \"grpc\"; "],
+    );
+    failed(&wrong("frontend/web", "10.0.0.1", "http"), &["--port http: ", "give a number"]);
     failed(&wrong("1.1.1.1", "fd00::1", "80"), &["--from 1.1.1.1 --to fd00::1: both are outside"]);
 }
 

@@ -188,9 +188,33 @@ struct Port {
     #[serde(deserialize_with = "nullable")]
     name: String,
     protocol: Option<String>,
-    #[serde(deserialize_with = "nullable")]
-    #[serde(rename = "containerPort")]
+    #[serde(rename = "containerPort", deserialize_with = "port_number")]
     number: u16,
+}
+
+/// Decodes a port, and says what one is; null is none, 0.
+fn port_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    struct Number;
+    impl serde::de::Visitor<'_> for Number {
+        type Value = u16;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a port from 1 to 65535")
+        }
+
+        fn visit_unit<E>(self) -> Result<u16, E> {
+            Ok(0)
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<u16, E> {
+            u16::try_from(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<u16, E> {
+            u16::try_from(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self))
+        }
+    }
+    deserializer.deserialize_any(Number)
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -94,13 +94,9 @@ pub enum Miss {
 
 impl fmt::Display for Miss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label = |key: &str, set: &str| match set.strip_prefix("= ") {
-            Some(value) => format!("{key}={value}"),
-            None => format!("{key} {set}"),
-        };
         match self {
-            Self::Label(key, set) => write!(f, "label {}", label(key, set)),
-            Self::NamespaceLabel(key, set) => write!(f, "namespace label {}", label(key, set)),
+            Self::Label(key, set) => f.write_str(&label("label", "pod", key, set)),
+            Self::NamespaceLabel(key, set) => f.write_str(&label("namespace label", "namespace", key, set)),
             Self::Namespace(name) => write!(f, "namespace {name}, which a podSelector alone stays in"),
             Self::HostNetwork => f.write_str("a pod with a network of its own: selectors do not match hostNetwork"),
             Self::Pod => f.write_str("a pod: selectors do not match addresses"),
@@ -116,6 +112,21 @@ impl fmt::Display for Miss {
                 write!(f, "the number {number}: the name {name:?} stands for nothing at a pod with hostNetwork")
             }
         }
+    }
+}
+
+/// What a label must be, by the words of its set: of what asks for a label the label, of what asks for none whose it is.
+fn label(word: &str, of: &str, key: &str, set: &str) -> String {
+    match set.strip_prefix("= ") {
+        Some(value) => format!("{word} {key}={value}"),
+        None if set == "is absent" => format!("a {of} without the label {key}"),
+        None if set == "is present" => format!("{word} {key}, with any value"),
+        None if set.starts_with("not in ") => format!("a {of} whose label {key} is {set}"),
+        None => match (set.strip_prefix("is present and "), set.strip_prefix("is absent or ")) {
+            (Some(rest), _) => format!("{word} {key}, with a value {rest}"),
+            (_, Some(rest)) => format!("{word} {key} {rest}, or a {of} without it"),
+            (None, None) => format!("{word} {key} {set}"),
+        },
     }
 }
 
@@ -148,7 +159,11 @@ pub enum Unresolved {
 }
 
 fn known(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; it has {}", names.join(", ")) }
+    if names.is_empty() {
+        "; none of its ports has a name: give a number".to_owned()
+    } else {
+        format!("; it has {}", names.join(", "))
+    }
 }
 
 fn resolve(to: &Endpoint<'_>, port: &Port) -> Result<(Protocol, u16), Unresolved> {
@@ -248,13 +263,18 @@ fn peer_misses(peer: &Peer, own: &str, other: &Other<'_>) -> Vec<Miss> {
     }
 }
 
-/// How far a rule is from allowing: something of another kind is further off than a label or a port.
-fn distance(misses: &[Miss]) -> usize {
+/// How far a rule is from allowing a connection by this protocol: something of another kind is further off than a label or a
+/// port, and a port of another protocol a little.
+fn distance(misses: &[Miss], by: Protocol) -> usize {
+    let is_by = |ports: &Ports| match ports {
+        Ports::Range(protocol, ..) | Ports::Named(protocol, _) => *protocol == by,
+    };
     misses
         .iter()
         .map(|miss| match miss {
-            Miss::HostNetwork | Miss::Pod | Miss::AddressOf(_) | Miss::NamedPort(_) | Miss::Nobody => 4,
-            _ => 1,
+            Miss::HostNetwork | Miss::Pod | Miss::AddressOf(_) | Miss::NamedPort(_) | Miss::Nobody => 8,
+            Miss::Port(ports) if !ports.iter().any(is_by) => 3,
+            _ => 2,
         })
         .sum()
 }
@@ -268,7 +288,7 @@ fn rule_misses(
     port: (Protocol, u16),
 ) -> Vec<Miss> {
     let peers = rule.peers.as_deref().map(|peers| peers.iter().map(|peer| peer_misses(peer, own, other)));
-    let mut misses = peers.and_then(|peers| peers.min_by_key(|misses| distance(misses))).unwrap_or_default();
+    let mut misses = peers.and_then(|peers| peers.min_by_key(|misses| distance(misses, port.0))).unwrap_or_default();
     let destination = match destination {
         Endpoint::Workload(member) => Some(member.workload),
         Endpoint::Address(_) => None,
@@ -350,7 +370,8 @@ fn side(
             if misses.is_empty() {
                 return Side { allowed: true, rule: Some(place), nearest: None, ..side };
             }
-            if side.nearest.as_ref().is_none_or(|nearest| distance(&misses) < distance(&nearest.misses)) {
+            if side.nearest.as_ref().is_none_or(|nearest| distance(&misses, port.0) < distance(&nearest.misses, port.0))
+            {
                 side.nearest = Some(Nearest { place, misses });
             }
         }
