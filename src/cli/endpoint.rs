@@ -125,6 +125,13 @@ pub(super) fn find<'i>(flag: &str, end: &End, inventory: &'i Inventory) -> Resul
     let chosen = match named.as_slice() {
         [one] => *one,
         [] => {
+            let is_ended = |(of, named): &&(String, String)| named == name && kind.is_none_or(|kind| of == kind);
+            if let Some((of, _)) = place.ended.iter().find(is_ended) {
+                bail!(
+                    "{flag} {end}: this {of} has ended, so that it has no connections and no policy concerns it; give one \
+                     that runs, or the workload that makes such pods"
+                );
+            }
             let what = kind.map_or_else(|| "workload".to_owned(), str::to_owned);
             // Of the other kinds too: who has mistaken the kind sees the name.
             let there: Vec<String> =

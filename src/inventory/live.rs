@@ -197,8 +197,13 @@ pub async fn read(client: &Client, scope: Scope<'_>) -> Result<Read, Error> {
         match found {
             Ok(found) => {
                 for read in found {
-                    if let (namespace, Some(workload)) = read? {
-                        into.inventory.namespace_mut(&namespace).workloads.push(workload);
+                    let (names, workload) = read?;
+                    let namespace = into.inventory.namespace_mut(&names.namespace);
+                    match workload {
+                        Some(workload) => namespace.workloads.push(workload),
+                        None => {
+                            namespace.ended.insert((kind.to_owned(), names.name));
+                        }
                     }
                 }
             }
@@ -237,10 +242,10 @@ async fn namespaces(client: &Client, scope: Scope<'_>) -> Result<Vec<Value>, Err
     }
 }
 
-fn a_workload(kind: &'static str, object: &RawValue) -> Result<(String, Option<Workload>), Error> {
+fn a_workload(kind: &'static str, object: &RawValue) -> Result<(Names, Option<Workload>), Error> {
     let names = Named::of(object);
     match workload::read(kind, &mut serde_json::Deserializer::from_str(object.get())) {
-        Ok(workload) => Ok((names.namespace, workload)),
+        Ok(workload) => Ok((names, workload)),
         Err(error) => {
             Err(Error::Object { kind, name: format!("{}/{}", names.namespace, names.name), problem: error.to_string() })
         }
@@ -271,9 +276,9 @@ fn policy(object: &RawValue) -> (String, Written, Option<String>) {
 pub async fn pod_with_address(client: &Client, address: IpAddr) -> kube::Result<Option<(String, String)>> {
     let params = ListParams::default().fields(&format!("status.podIP={address}"));
     let found = list(client, "/api/v1/pods", &params, |object| a_workload("Pod", object)).await?;
-    let own = found.into_iter().flatten().find_map(|(namespace, pod)| {
-        let pod = pod.filter(|pod| !pod.host_network)?;
-        Some((namespace, pod.name))
+    let own = found.into_iter().flatten().find_map(|(names, pod)| {
+        pod.filter(|pod| !pod.host_network)?;
+        Some((names.namespace, names.name))
     });
     Ok(own)
 }

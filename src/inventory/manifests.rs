@@ -130,7 +130,10 @@ impl Reading {
             self.policy(object, name);
         } else if workload::is_workload(&object.api_version, &object.kind) {
             match workload::read(&object.kind, object.value()) {
-                Ok(None) => {}
+                Ok(None) => {
+                    let ended = (object.kind.clone(), object.name().to_owned());
+                    self.inventory.namespace_mut(name).ended.insert(ended);
+                }
                 Ok(Some(workload)) => self.inventory.namespace_mut(name).workloads.push(workload),
                 Err(error) => self.problem(object, error.path(), &error),
             }

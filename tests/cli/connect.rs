@@ -355,3 +355,14 @@ spec:
     let ran = asked_of(&manifests, "a/db", "192.0.2.1", "80");
     assert!(ran.stdout.contains("nearest is spec.egress[1]"), "{}", ran.stdout);
 }
+
+#[test]
+fn a_pod_that_has_ended_is_said_to_have_and_not_to_be_missing() {
+    let ended = pod("done", "phase: Succeeded").replace("name: done,", "name: done, resourceVersion: \"7\",");
+    let manifests = ended + &pod("web", "");
+    for to in ["a/done", "a/pod/done"] {
+        let ran = asked_of(&manifests, "a/web", to, "80");
+        failed(&ran, &["done: this Pod has ended, so that it has no connections and no policy concerns it"]);
+    }
+    failed(&asked_of(&manifests, "a/web", "a/deploy/done", "80"), &["there is no Deployment \"done\""]);
+}

@@ -63,6 +63,8 @@ pub struct Namespace {
     pub policies: Vec<Written>,
     /// Its workloads: what makes pods, and pods that nothing of that kind made.
     pub workloads: Vec<Workload>,
+    /// Its pods and Jobs that have ended, by kind and name: what they were is not looked at.
+    pub ended: BTreeSet<(String, String)>,
     /// Its Services.
     pub services: Vec<Service>,
     /// Its service accounts whose token is not mounted unless a pod asks for it.
