@@ -129,6 +129,25 @@ fn where_there_is_no_workload_nobody_is_said_to_be_kept_from_anybody() {
 }
 
 #[test]
+fn a_block_with_an_exception_is_said_as_the_policy_says_it() {
+    let manifests = teams(1, DENY_ALL)
+        + &SAME_NAMESPACE
+            .replace("NAMESPACE", "team-1")
+            .replace(
+                "{podSelector: {}}]}]\n  egress",
+                "{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.9.0.0/16]}}]}]\n  egress",
+            )
+            .replace("to: [{podSelector: {}}", "to: [{ipBlock: {cidr: 0.0.0.0/0, except: [169.254.169.254/32]}}");
+    assert_eq!(
+        matrix(&manifests, &[]).stdout,
+        "every workload can reach\n  on every port: 0.0.0.0/0 except 169.254.169.254/32\n\
+         10.0.0.0/8 except 10.1.0.0/16 and 10.9.0.0/16 can reach\n  on every port: every workload\n"
+    );
+    let report = matrix(&manifests, &["-o", "json"]).json();
+    assert!(report["connections"].as_array().unwrap().len() > 30, "{report}");
+}
+
+#[test]
 fn the_text_of_the_guide_is_readable() {
     let steps = ["1", "2", "3", "4", "5"].map(|step| format!("tests/fixtures/guide/step-{step}.yaml"));
     let mut arguments = vec!["matrix", "--manifests", BEFORE];

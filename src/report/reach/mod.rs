@@ -1,5 +1,6 @@
 //! Who can reach whom, in one file per format.
 
+mod blocks;
 pub mod dot;
 pub mod json;
 mod table;
@@ -169,16 +170,16 @@ impl<'a> Naming<'a> {
             }
         }
         members.sort_by_key(Member::key);
-        blocks.sort_unstable();
         let mut names = if members.len() == self.total && self.total > 1 {
             vec!["every workload".to_owned()]
         } else {
             counted(self.of_workloads(&members), "namespaces and workloads")
         };
-        if is_everything(&blocks) {
+        let blocks = blocks::names(&blocks);
+        if blocks == EVERYTHING {
             names.push("every address outside".to_owned());
         } else {
-            names.extend(counted(blocks.iter().map(ToString::to_string).collect(), "blocks of addresses"));
+            names.extend(counted(blocks, "blocks of addresses"));
         }
         names
     }
@@ -214,10 +215,8 @@ fn counted(mut names: Vec<String>, what: &str) -> Vec<String> {
     names
 }
 
-/// Whether blocks are both address families.
-fn is_everything(blocks: &[IpNet]) -> bool {
-    blocks.len() == 2 && blocks.iter().all(|block| block.prefix_len() == 0)
-}
+/// Both address families.
+const EVERYTHING: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 /// Ports, in words where they are all.
 fn ports(ports: &PortSet) -> String {
