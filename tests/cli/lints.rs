@@ -82,3 +82,26 @@ fn what_an_annotation_switches_off_is_told_with_its_reason() {
     let justified = results.iter().filter(|result| result["suppressions"][0]["justification"].is_string()).count();
     assert_eq!(justified, accepted.len(), "{sarif:#}");
 }
+
+#[test]
+fn a_selector_that_every_namespace_meets_is_judged_as_an_empty_one() {
+    let findings = |selector: &str, rest: &str| {
+        let manifests = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: p\n  namespace: team-a\nspec:\n  podSelector: \
+             {{}}\n  policyTypes:\n  - Ingress\n  - Egress\n  ingress:\n  - from:\n    - namespaceSelector: {selector}\n{rest}"
+        );
+        let mut report = check(&manifests, &["-o", "json"]).json();
+        report["findings"].take()
+    };
+    let name = |rest: &str| format!("{{matchExpressions: [{{key: kubernetes.io/metadata.name, operator: {rest}}}]}}");
+    for rest in [
+        "",
+        "    ports:\n    - protocol: TCP\n      port: 80\n",
+        "      podSelector:\n        matchLabels:\n          app: web\n",
+        "    - podSelector:\n        matchLabels:\n          app: web\n",
+    ] {
+        let empty = findings("{}", rest);
+        assert_eq!(findings(&name("Exists"), rest), empty, "{rest}");
+        assert_eq!(findings(&name("NotIn, values: ['']"), rest), empty, "{rest}");
+    }
+}

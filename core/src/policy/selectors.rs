@@ -111,8 +111,7 @@ impl KeySet {
     }
 
     /// Whether every name of a namespace is admitted: those are there and not empty.
-    #[must_use]
-    pub fn is_every_name(&self) -> bool {
+    fn is_every_name(&self) -> bool {
         matches!(&self.values, Values::AllBut(texts) if texts.iter().all(String::is_empty))
     }
 
@@ -212,6 +211,16 @@ impl FromIterator<(String, KeySet)> for Selector {
 }
 
 impl Selector {
+    /// The same, of namespaces: each carries its name, so that what every name meets is no requirement.
+    #[must_use]
+    pub fn of_namespaces(self) -> Self {
+        let is_one = |(key, set): &(String, KeySet)| key != NAMESPACE_NAME_LABEL || !set.is_every_name();
+        if self.keys.iter().all(is_one) {
+            return self;
+        }
+        Self { keys: self.keys.into_iter().filter(is_one).collect() }
+    }
+
     /// Whether the selector selects everything, as `{}` does.
     #[must_use]
     pub fn selects_all(&self) -> bool {

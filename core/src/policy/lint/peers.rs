@@ -95,15 +95,14 @@ fn spoofable(
             found.push(
                 Finding::new(&SPOOFABLE_POD, object, message).at(format!("{path}.podSelector")).snippet(named(item())),
             );
-        } else if !namespaces.selects_all() && !on_all_ports(rule) && !namespaces_full {
-            // A namespace's name can't be taken away from it.
-            let by_label = if namespaces.keys().any(|(key, _)| key != NAMESPACE_NAME_LABEL) {
-                ", and one that is left out is among them once its label is taken away"
-            } else {
-                ""
-            };
+        } else if namespaces.keys().any(|(key, _)| key != NAMESPACE_NAME_LABEL)
+            && !on_all_ports(rule)
+            && !namespaces_full
+        {
+            // Where names alone are left out, nobody can take one away.
             let message = format!(
-                "{own} {verb} {which_pods} {of_namespaces}: a namespace that anyone makes is among them{by_label}"
+                "{own} {verb} {which_pods} {of_namespaces}: a namespace that anyone makes is among them, and one that is left out \
+                 is among them once its label is taken away"
             );
             found.push(
                 Finding::new(&SPOOFABLE_NAMESPACE, object, message)

@@ -146,12 +146,10 @@ fn near_all(
 ) {
     for (j, peer) in rule.peers.iter().flatten().enumerate() {
         let Peer::Pods { namespaces: Some(namespaces), pods } = peer else { continue };
-        let all_but =
-            |selector: &Selector| selector.keys().all(|(key, set)| key == NAMESPACE_NAME_LABEL && set.is_every_name());
         let pods_left_out = pods.as_ref().filter(|pods| !pods.selects_all());
         if !leaves_out(namespaces)
             || pods_left_out.is_some_and(|pods| pods.keys().any(|(_, set)| set.needs_a_label()))
-            || (all_but(namespaces) && pods_left_out.is_none())
+            || (namespaces.selects_all() && pods_left_out.is_none())
             || is_full(found, &OPEN_CLUSTER)
         {
             continue;

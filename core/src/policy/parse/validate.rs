@@ -141,7 +141,7 @@ fn peer(written: wire::Peer, path: &str, errors: &mut Errors) -> Option<Peer> {
         None if selects => Some(Peer::Pods {
             namespaces: written
                 .namespace_selector
-                .map(|s| label_selector(&s, &format!("{path}.namespaceSelector"), errors)),
+                .map(|s| label_selector(&s, &format!("{path}.namespaceSelector"), errors).of_namespaces()),
             pods: written.pod_selector.map(|s| label_selector(&s, &format!("{path}.podSelector"), errors)),
         }),
         None => {
