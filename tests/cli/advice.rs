@@ -106,3 +106,50 @@ fn of_more_than_are_reported_it_is_said_that_there_are_more() {
         }
     }
 }
+
+#[test]
+fn a_block_that_is_advised_is_of_the_family_that_is_open() {
+    for (cidr, advised) in [("0.0.0.0/0", "cidr: 203.0.113.0/24"), ("::/0", "cidr: 2001:db8::/32")] {
+        let open = policy(&json!({ "podSelector": {}, "ingress": [{ "from": [{ "ipBlock": { "cidr": cidr } }] }] }));
+        let nearly = json!([{ "ipBlock": { "cidr": cidr, "except": [if cidr == "::/0" { "fd00::/8" } else { "10.0.0.0/8" }] } }]);
+        let nearly = policy(&json!({ "podSelector": {}, "ingress": [{ "from": nearly }] }));
+        for policy in [open, nearly] {
+            let found = found(&policy.to_string(), "open-world");
+            let snippet = found[0]["snippet"].as_str().unwrap();
+            assert!(snippet.contains(advised), "{snippet}");
+        }
+    }
+}
+
+#[test]
+fn pods_are_told_of_in_words() {
+    let selecting = |operator: &str, values: &[&str]| {
+        let mut app = json!({ "key": "app", "operator": operator });
+        if !values.is_empty() {
+            app["values"] = json!(values);
+        }
+        let from = json!([{ "namespaceSelector": {}, "podSelector": { "matchExpressions": [app] } }]);
+        policy(&json!({ "podSelector": { "matchExpressions": [app] }, "ingress": [{ "from": from }] })).to_string()
+    };
+    let without = found(&selecting("DoesNotExist", &[]), "open-cluster");
+    let message =
+        "pods with no label \"app\" can be reached from pods with no label \"app\" of every namespace on every port";
+    assert!(without[0]["message"].as_str().unwrap().starts_with(message), "{without:?}");
+    let with = found(&selecting("Exists", &[]), "spoofable-pod");
+    let message = "pods with a label \"app\" can be reached from pods with a label \"app\" of every namespace";
+    assert!(with[0]["message"].as_str().unwrap().starts_with(message), "{with:?}");
+}
+
+#[test]
+fn that_no_pod_resolves_names_is_said_so() {
+    let to = json!([{ "namespaceSelector": { "matchLabels": { "name": "kube-system" } } }]);
+    let egress = json!([{ "to": to, "ports": [{ "protocol": "UDP", "port": 53 }, { "protocol": "TCP", "port": 53 }] }]);
+    for (selector, message) in [
+        (json!({}), "no pod can look names up: "),
+        (json!({ "matchLabels": { "app": "web" } }), "pods with app = web can't look names up: "),
+    ] {
+        let policy = policy(&json!({ "podSelector": selector, "policyTypes": ["Egress"], "egress": egress }));
+        let found = found(&policy.to_string(), "dns-wrong-target");
+        assert!(found[0]["message"].as_str().unwrap().starts_with(message), "{found:?}");
+    }
+}

@@ -303,9 +303,16 @@ impl std::fmt::Display for KeySet {
 }
 
 impl std::fmt::Display for Selector {
+    /// What follows "pods with" or "namespaces with".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, (key, set)) in self.keys.iter().enumerate() {
-            write!(f, "{}{key} {set}", if index == 0 { "" } else { ", " })?;
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            match (set.absent, &set.values) {
+                (true, Values::Only(texts)) if texts.is_empty() => write!(f, "no label {key:?}")?,
+                (false, Values::AllBut(texts)) if texts.is_empty() => write!(f, "a label {key:?}")?,
+                (false, Values::AllBut(texts)) => write!(f, "a label {key:?} not in ({})", texts.join(", "))?,
+                _ => write!(f, "{key} {set}")?,
+            }
         }
         Ok(())
     }

@@ -130,8 +130,8 @@ fn spoofable(
         Finding::new(&SPOOFABLE_NAMESPACE, object, message)
             .at(format!("{path}.namespaceSelector"))
             .help(format!(
-                "select by {NAMESPACE_NAME_LABEL}, which only the API server sets, or by a {PROFILE} that \
-                 takes permission"
+                "select by {NAMESPACE_NAME_LABEL}, which only the API server sets; or, where Ringfence's webhook guards it, by \
+                 {PROFILE}, which takes permission to set"
             ))
             .snippet(named(item())),
     );

@@ -47,15 +47,24 @@ pub(super) fn holes(view: &View<'_>, found: &mut Vec<Finding>) {
             let object = Object::policy(view.namespace, &culprit.policy.name);
             let message = format!("{}{}", explain::traffic(direction, hole), culprit.by());
             let finding = Finding::new(lint, object, message).at(&culprit.path);
-            found.push(if hole.kind == Kind::Cluster { named(finding, direction) } else { narrow(finding, direction) });
+            found.push(match hole.kind {
+                Kind::W4 => narrow(finding, direction, Family::V4),
+                Kind::W6 => narrow(finding, direction, Family::V6),
+                _ => named(finding, direction),
+            });
         }
     }
 }
 
-fn narrow(finding: Finding, direction: Direction) -> Finding {
+fn narrow(finding: Finding, direction: Direction, family: Family) -> Finding {
     let severity = if direction == Direction::Ingress { Severity::High } else { Severity::Medium };
+    // Networks that are set aside for documentation (RFC 5737, RFC 3849).
+    let cidr = match family {
+        Family::V4 => "203.0.113.0/24",
+        Family::V6 => "2001:db8::/32",
+    };
     let written =
-        format!("{}:\n- ipBlock:\n    cidr: 203.0.113.0/24 # the addresses that are meant\n", words::peers(direction));
+        format!("{}:\n- ipBlock:\n    cidr: {cidr} # the addresses that are meant\n", words::peers(direction));
     Finding { severity, ..finding }.snippet(written)
 }
 
@@ -108,7 +117,7 @@ fn near_world(
             words::pods(&policy.spec.pods),
             explain::reach(direction)
         );
-        found.push(narrow(Finding::new(&OPEN_WORLD, object(), message).at(path), direction));
+        found.push(narrow(Finding::new(&OPEN_WORLD, object(), message).at(path), direction, family));
     }
 }
 

@@ -241,24 +241,27 @@ fn wrong_target(
     let unlabelled =
         rule.peers.iter().flatten().enumerate().find_map(|(j, peer)| by_missing_label(peer, view).map(|ns| (j, ns)));
     let misled = own::misled(rule, view);
-    let who = pods::who(&policy.spec.pods);
+    let who = match &policy.spec.pods {
+        pods if pods.selects_all() => "no pod can".to_owned(),
+        pods => format!("{} can't", pods::who(pods)),
+    };
     let (path, message, help) = match (unlabelled, &misled) {
         (Some((j, namespace)), _) => (
             format!("spec.egress[{i}].to[{j}].namespaceSelector"),
             format!(
-                "{who} can't look names up: no namespace carries the label {NOT_AUTOMATIC}={namespace} unless somebody has put \
+                "{who} look names up: no namespace carries the label {NOT_AUTOMATIC}={namespace} unless somebody has put \
                  it there, so this rule lets them reach nothing"
             ),
             format!("select by {NAMESPACE_NAME_LABEL}, which the API server sets on every namespace"),
         ),
         (None, Some(misled)) => {
             let (why, help) = own::words(misled, view);
-            (format!("spec.egress[{i}].to[{}]", misled.peer), format!("{who} can't look names up: {why}"), help)
+            (format!("spec.egress[{i}].to[{}]", misled.peer), format!("{who} look names up: {why}"), help)
         }
         (None, None) => (
             format!("spec.egress[{i}]"),
             format!(
-                "{who} can't look names up: this cluster resolves at {}, and the rule leads elsewhere",
+                "{who} look names up: this cluster resolves at {}, and the rule leads elsewhere",
                 view.cluster.dns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
             ),
             DNS_WRONG_TARGET.fix.to_owned(),
