@@ -8,10 +8,11 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, State};
-use ringfence_core::inventory::Inventory;
+use ringfence_core::inventory::{Inventory, Resolver};
 use ringfence_core::policy::lint::{self, Finding, Severity};
 use ringfence_core::profile::Profile;
 use ringfence_core::text::sanitised;
+use serde_json::Value;
 
 use super::cluster_args::ClusterArgs;
 use super::{DiscoveredConfig, FAILED, claims};
@@ -189,19 +190,31 @@ fn accept(file: &Path, baseline: &Baseline, report: &mut Report) {
 }
 
 fn fix(report: &Report, sources: &manifests::Sources, inventory: &Inventory, namespace: &str) -> Result<()> {
-    let known = |object: &lint::Object| {
+    let refused = |object: &lint::Object| {
+        if object.kind != "NetworkPolicy" {
+            return None;
+        }
         let policies = inventory.namespaces.get(&object.namespace).map(|namespace| namespace.policies.as_slice());
-        object.kind == "NetworkPolicy" && policies.into_iter().flatten().any(|known| known.policy.name == object.name)
+        let is_there = policies.into_iter().flatten().any(|known| known.policy.name == object.name);
+        is_there.then_some("an object of that name is there already; the report says what to write")
     };
     // A patch of a file with a mark in front would not fit it. One with a byte of zero is no text.
     let is_plain = |file: &str, text: &str| {
         !text.contains('\0') && std::fs::read(file).is_ok_and(|bytes| bytes == text.as_bytes())
     };
     let sources = Sources::new(|file| sources.text(file).filter(|text| is_plain(file, text)));
-    let fixes = fix::fixes(&report.findings, &sources, namespace, inventory.assumes_namespace, known);
+    let fixes = fix::fixes(&report.findings, &sources, namespace, inventory.assumes_namespace, refused);
     super::print(|out| out.write_all(fixes.diff.as_bytes()))?;
     for line in &fixes.left_out {
         eprintln!("ringfence: left out: {}", sanitised(line));
+    }
+    let usual = Resolver::usual().peers();
+    let to_usual = |object: &Value| object.pointer("/spec/egress/0/to") == Some(&usual);
+    if inventory.cluster.dns.is_empty() && fixes.added.iter().any(to_usual) {
+        eprintln!(
+            "ringfence: what allows DNS leads to kube-dns in kube-system, as in most clusters; where this one resolves \
+             elsewhere, give --cluster-dns"
+        );
     }
     let (mended, of) = (fixes.mended, report.findings.len());
     eprintln!("ringfence: the patch mends {mended} of {of} findings; {} need a decision of yours", fixes.without);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use json_patch::{Patch, PatchOperation};
 use ringfence_core::policy::lint::{Fix, Object};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::manifests;
 use crate::report::{Placed, Sources};
@@ -27,6 +27,8 @@ pub struct Fixes {
     pub mended: usize,
     /// How many findings there is no fix for that needs no decision of a person.
     pub without: usize,
+    /// The objects that are added.
+    pub added: Vec<Value>,
     /// Why a fix is not in the diff, a line each.
     pub left_out: Vec<String>,
 }
@@ -38,16 +40,27 @@ struct Work<'a> {
     additions: Vec<(&'a Placed, &'a [Value])>,
 }
 
+/// A file that is changed.
+struct File {
+    name: String,
+    text: Arc<str>,
+    mended: String,
+    /// The file for what is added to one that holds no more than one document, and whether it is there already.
+    beside: Option<(String, bool)>,
+    beside_text: String,
+    stated: BTreeSet<String>,
+}
+
 /// Makes a patch of what mends findings. Objects that do not state a namespace are in `default_namespace`, and nothing is
-/// added to that one where it `is_assumed`: it would hold for whichever is meant. An object that is `known` already is not
-/// added.
+/// added to that one where it `is_assumed`: it would hold for whichever is meant. What is `refused` is not added, for the
+/// reason that is given.
 #[must_use]
 pub fn fixes(
     findings: &[Placed],
     sources: &Sources<'_>,
     default_namespace: &str,
     is_assumed: bool,
-    known: impl Fn(&Object) -> bool,
+    refused: impl Fn(&Object) -> Option<&'static str>,
 ) -> Fixes {
     let mut by_file: BTreeMap<&str, Work<'_>> = BTreeMap::new();
     let mut fixes = Fixes::default();
@@ -60,6 +73,8 @@ pub fn fixes(
         }
     }
     let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut changed: Vec<File> = Vec::new();
+    let mut additions: Vec<(usize, &Placed, &[Value])> = Vec::new();
     for (file, work) in by_file {
         if work.patches.is_empty() && work.additions.is_empty() {
             continue;
@@ -74,42 +89,71 @@ pub fn fixes(
                 continue;
             }
         };
-        let mut mended = fixes.patched(&text, work.patches, default_namespace);
+        let mended = fixes.patched(&text, work.patches, default_namespace);
         // Further documents would make it something else than one JSON document, which others read too.
-        let beside_name = is_json(&mended).then(|| beside(&name));
-        let is_there = beside_name.as_deref().is_some_and(|new| {
-            !work.additions.is_empty() && (Path::new(new).symlink_metadata().is_ok() || !taken.insert(new.to_owned()))
+        let beside = is_json(&mended).then(|| beside(&name)).map(|new| {
+            let is_there = !work.additions.is_empty()
+                && (Path::new(&new).symlink_metadata().is_ok() || !taken.insert(new.clone()));
+            (new, is_there)
         });
-        let mut beside = String::new();
-        let mut added: BTreeSet<String> = BTreeSet::new();
+        additions.extend(work.additions.into_iter().map(|(placed, objects)| (changed.len(), placed, objects)));
         let stated = stated_namespaces(&text);
-        for (placed, objects) in work.additions {
-            if is_assumed && objects.iter().any(|object| is_unstated(object, default_namespace, &stated)) {
-                fixes.leave_out(placed, "which namespace is meant is not said; give --namespace");
-                continue;
-            }
-            if let Some(new) = beside_name.as_deref().filter(|_| is_there) {
-                fixes.leave_out(placed, &format!("{new} is there already, and is left as it is"));
-                continue;
-            }
-            let target = if beside_name.is_some() { &mut beside } else { &mut mended };
-            // What states no namespace goes wherever it is applied to, and what is added to it goes there too.
-            let objects: Vec<Value> =
-                objects.iter().map(|object| unstated(object, default_namespace, &stated)).collect();
-            match with_objects(target, &objects, &mut added, default_namespace, &known) {
-                Ok(with) => {
-                    *target = with;
-                    fixes.mended += 1;
-                }
-                Err(why) => fixes.leave_out(placed, why),
-            }
+        changed.push(File { name, text, mended, beside, beside_text: String::new(), stated });
+    }
+    // What is for every pod makes others needless, so it comes first.
+    additions.sort_by_key(|(_, _, objects)| !objects.iter().any(is_for_every_pod));
+    for (file, placed, objects) in additions {
+        let Some(file) = changed.get_mut(file) else { continue };
+        if is_assumed && objects.iter().any(|object| is_unstated(object, default_namespace, &file.stated)) {
+            fixes.leave_out(placed, "which namespace is meant is not said; give --namespace");
+            continue;
         }
-        fixes.diff.push_str(&diff::diff(&name, Some(&text), &mended));
-        if let Some(new) = beside_name.filter(|_| !beside.is_empty()) {
-            fixes.diff.push_str(&diff::diff(&new, None, beside.trim_start_matches("---\n")));
+        if let Some((new, true)) = &file.beside {
+            fixes.leave_out(placed, &format!("{new} is there already, and is left as it is"));
+            continue;
+        }
+        let missing: Vec<&Value> =
+            objects.iter().filter(|object| !fixes.added.iter().any(|added| makes_needless(added, object))).collect();
+        let key = |object: &Value| (object.get("kind").cloned(), object.get("metadata").cloned());
+        if missing.iter().any(|object| fixes.added.iter().any(|added| key(added) == key(object))) {
+            fixes.leave_out(placed, "another fix adds an object of that name; apply this patch first, and try again");
+            continue;
+        }
+        // What states no namespace goes wherever it is applied to, and what is added to it goes there too.
+        let written: Vec<Value> =
+            missing.iter().map(|object| unstated(object, default_namespace, &file.stated)).collect();
+        let target = if file.beside.is_some() { &mut file.beside_text } else { &mut file.mended };
+        match with_objects(target, &written, default_namespace, &refused) {
+            Ok(with) => {
+                *target = with;
+                fixes.mended += 1;
+                fixes.added.extend(missing.into_iter().cloned());
+            }
+            Err(why) => fixes.leave_out(placed, why),
+        }
+    }
+    for file in changed {
+        fixes.diff.push_str(&diff::diff(&file.name, Some(&file.text), &file.mended));
+        if let Some((new, _)) = file.beside.filter(|_| !file.beside_text.is_empty()) {
+            fixes.diff.push_str(&diff::diff(&new, None, file.beside_text.trim_start_matches("---\n")));
         }
     }
     fixes
+}
+
+/// Whether a policy selects every pod of its namespace.
+fn is_for_every_pod(object: &Value) -> bool {
+    object.pointer("/spec/podSelector").and_then(Value::as_object).is_some_and(Map::is_empty)
+}
+
+/// Whether what is added does already what an object is for: it is the same, or says the same of every pod.
+fn makes_needless(added: &Value, object: &Value) -> bool {
+    let says = |policy: &Value| {
+        let mut spec = policy.get("spec")?.as_object()?.clone();
+        spec.remove("podSelector")?;
+        Some((policy.pointer("/metadata/namespace")?.clone(), spec))
+    };
+    added == object || is_for_every_pod(added) && says(added).is_some() && says(added) == says(object)
 }
 
 /// The text of a file that a patch can change, and its name there.
@@ -287,18 +331,16 @@ fn values(document: &str) -> Option<Vec<Value>> {
 fn with_objects(
     text: &str,
     objects: &[Value],
-    added: &mut BTreeSet<String>,
     default_namespace: &str,
-    known: impl Fn(&Object) -> bool,
+    refused: impl Fn(&Object) -> Option<&'static str>,
 ) -> Result<String, &'static str> {
     let last = documents(text).pop().unwrap_or_default();
     let mut with = text.to_owned();
     let newline = write::newline(text);
-    let mut news = Vec::new();
-    for object in objects.iter().filter(|object| !added.contains(&object.to_string())) {
+    for object in objects {
         let yaml = serde_saphyr::to_string(object).map_err(|_| "it can't be written as YAML")?;
-        if self::objects(&yaml, default_namespace).iter().any(&known) {
-            return Err("an object of that name is there already; the report says what to write");
+        if let Some(why) = self::objects(&yaml, default_namespace).iter().find_map(&refused) {
+            return Err(why);
         }
         if values(&yaml).as_deref() != Some(std::slice::from_ref(object)) {
             return Err("it would not be read again as it is meant");
@@ -307,7 +349,6 @@ fn with_objects(
             with.push_str(newline);
         }
         with.push_str(&format!("---\n{}\n", yaml.trim_end()).replace('\n', newline));
-        news.push(object.to_string());
     }
     // A line break at its end can be part of the last value.
     let end = text.len().max(last.start) + with.get(text.len()..).map_or(0, |rest| rest.find("---").unwrap_or(0));
@@ -316,6 +357,5 @@ fn with_objects(
     {
         return Err("the file's last document would be another");
     }
-    added.extend(news);
     Ok(with)
 }

@@ -98,8 +98,9 @@ metadata: {name: q, namespace: team-a}
 spec: {podSelector: {}, policyTypes: [Ingress]}
 ";
     let ran = check(manifests, &["-o", "json"]);
-    let fix = "add a NetworkPolicy with podSelector: {} and policyTypes: [Egress], or all of the baseline: ringfence render \
-               --profile standard --namespace team-a";
+    let fix = "add a NetworkPolicy with podSelector: {} and policyTypes: [Egress], and one that lets every pod reach the \
+               cluster's resolver (kube-dns in kube-system in most clusters; --cluster-dns says where this one resolves); or all \
+               of the baseline: ringfence render --profile standard --namespace team-a";
     let message = "team-a: egress is isolated for some pods only: a pod with labels app=x escapes every policy, it can reach \
                    anything in the cluster and beyond";
     let mut report = ran.json();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::fix::{git_apply, write};
-use crate::run::ringfence_in;
+use crate::run::{check, ringfence_in};
 
 /// The patch for a manifest, and the ids that are found before and after it.
 fn mended(manifests: &str, arguments: &[&str]) -> (String, Vec<String>, Vec<String>) {
@@ -69,38 +69,128 @@ fn pod(app: &str) -> String {
     )
 }
 
+fn dns(selector: &str) -> String {
+    policy(
+        "allow-dns",
+        &format!(
+            "  podSelector: {selector}\n  policyTypes:\n  - Egress\n  egress:\n  - ports:\n    - protocol: UDP\n      port: 53\n    - \
+             protocol: TCP\n      port: 53\n    to:\n    - namespaceSelector:\n        matchLabels:\n          \
+             kubernetes.io/metadata.name: kube-system\n"
+        ),
+    )
+}
+
+fn deny(name: &str, app: &str) -> String {
+    let spec = "  podSelector:\n    matchLabels:\n      app: APP\n  policyTypes:\n  - Ingress\n  - Egress\n";
+    policy(name, &spec.replace("APP", app))
+}
+
 #[test]
-fn a_namespace_whose_egress_is_denied_by_the_patch_resolves_names_as_its_profile_does() {
+fn a_namespace_whose_egress_is_denied_by_the_patch_resolves_names_unless_its_profile_does_not() {
     let ingress = policy("deny", "  podSelector: {}\n  policyTypes:\n  - Ingress\n");
-    let web =
-        policy("web", "  podSelector:\n    matchLabels:\n      app: web\n  policyTypes:\n  - Ingress\n  - Egress\n");
-    let dns = |selector: &str| {
-        policy(
-            "allow-dns",
-            &format!(
-                "  podSelector: {selector}\n  policyTypes:\n  - Egress\n  egress:\n  - ports:\n    - protocol: UDP\n      port: 53\n    - \
-                 protocol: TCP\n      port: 53\n    to:\n    - namespaceSelector:\n        matchLabels:\n          \
-                 kubernetes.io/metadata.name: kube-system\n"
-            ),
-        )
-    };
     let for_web = dns("{matchLabels: {app: web}}");
+    let for_others = dns("{matchExpressions: [{key: app, operator: NotIn, values: [web]}]}");
     for (manifests, arguments, policies) in [
         (ingress.clone(), vec![], 2),
         (namespace("strict"), vec![], 3),
         (ingress.clone(), vec!["--cluster-dns", "openshift"], 2),
+        // Where no workload is known, any pod may come.
+        (ingress.clone() + &for_web, vec![], 2),
+        (for_web.clone(), vec![], 3),
         // What DNS is let out by already stays the only thing that lets it out, where it does for every pod.
-        (ingress.clone() + &for_web, vec![], 1),
+        (ingress.clone() + &for_web + &for_others.replace("name: allow-dns", "name: others"), vec![], 0),
         (ingress.clone() + &for_web + &pod("web"), vec![], 1),
         (ingress.clone() + &for_web + &pod("web") + &pod("db"), vec![], 2),
-        (web, vec![], 4),
         (namespace("deny-all") + &ingress, vec![], 1),
     ] {
         let (patch, before, after) = mended(&manifests, &arguments);
-        assert!(count(&before, "baseline-incomplete") > 0, "{manifests}");
+        assert_eq!(count(&before, "baseline-incomplete") > 0, policies > 0, "{manifests}");
         for id in ["baseline-incomplete", "dns-missing", "dns-wrong-target"] {
             assert_eq!(count(&after, id), 0, "{id}: {manifests}{patch}");
         }
         assert_eq!(patch.matches("+kind: NetworkPolicy").count(), policies, "{manifests}{patch}");
+    }
+}
+
+#[test]
+fn one_policy_lets_all_pods_resolve_names_that_can_not() {
+    let web = deny("web", "web");
+    let all = policy("all", "  podSelector: {}\n  policyTypes:\n  - Ingress\n  - Egress\n");
+    let workloads = pod("web") + &pod("db");
+    for (manifests, policies) in [
+        (web.clone(), 3),
+        (web.clone() + &deny("db", "db") + &deny("cache", "cache"), 3),
+        (web.clone() + &deny("db", "db") + &workloads, 3),
+        (all.clone() + &web + &workloads, 1),
+        (web.clone() + &all + &workloads, 1),
+        // Nobody else is isolated by it.
+        (format!("{}{web}{}", ignoring("shop"), deny("db", "db")), 1),
+    ] {
+        let (patch, before, after) = mended(&manifests, &[]);
+        assert!(count(&before, "dns-missing") > 0, "{manifests}");
+        assert_eq!(after, Vec::<String>::new(), "{manifests}{patch}");
+        assert_eq!(patch.matches("+kind: NetworkPolicy").count(), policies, "{manifests}{patch}");
+        assert_eq!(patch.matches("+  name: allow-dns\n").count(), 1, "{manifests}{patch}");
+        assert!(!check(&manifests, &[]).stdout.contains("allow-dns-2"), "{manifests}");
+        let widens = manifests.contains("ignore-baseline") && patch.contains("+  podSelector: {}\n");
+        assert!(!widens, "{manifests}{patch}");
+    }
+}
+
+/// A namespace that is meant to be open.
+fn ignoring(name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  annotations:\n    \
+         ringfence.dev/ignore-baseline-incomplete: others are told to be open\n---\n"
+    )
+}
+
+#[test]
+fn what_the_patch_adds_is_no_finding_itself_and_leads_to_where_names_are_resolved() {
+    for (dns, leads_to) in [
+        (None, "k8s-app: kube-dns"),
+        (Some("nodelocal"), "cidr: 169.254.20.10/32"),
+        (Some("10.9.8.7"), "cidr: 10.9.8.7/32"),
+        (Some("openshift"), "port: 5353"),
+    ] {
+        let arguments: Vec<&str> = dns.iter().flat_map(|dns| ["--cluster-dns", dns]).collect();
+        let (patch, _, after) = mended(&namespace("standard"), &arguments);
+        assert_eq!(after, Vec::<String>::new(), "{patch}");
+        assert!(patch.contains(leads_to), "{leads_to}: {patch}");
+    }
+}
+
+#[test]
+fn the_patch_leads_to_the_resolver_that_the_profile_names_and_says_where_it_only_takes_the_usual_one() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "a.yaml", &namespace("standard"));
+    let fix = || ringfence_in(directory.path(), &["check", "--fix", "a.yaml"], "");
+    let usual = fix();
+    assert!(
+        usual.stdout.contains("k8s-app: kube-dns") && usual.stderr.contains("give --cluster-dns"),
+        "{}",
+        usual.stderr
+    );
+    let config = "profiles:\n  standard:\n    dns:\n      to:\n      - ipBlock:\n          cidr: 10.96.0.10/32\n";
+    write(directory.path(), ".ringfence.yaml", config);
+    let stated = fix();
+    assert!(stated.stdout.contains("cidr: 10.96.0.10/32"), "{}{}", stated.stdout, stated.stderr);
+    assert!(!stated.stdout.contains("kube-dns") && !stated.stderr.contains("--cluster-dns"), "{}", stated.stderr);
+}
+
+#[test]
+fn what_is_advised_takes_no_name_that_another_policy_has() {
+    let slip = policy("default-deny-egress", "  podSelector: {}\n  policyTypes:\n  - Ingress\n");
+    let narrow =
+        policy("default-deny-ingress", "  podSelector:\n    matchLabels:\n      app: x\n  policyTypes:\n  - Ingress\n");
+    for (manifests, name) in [(slip, "default-deny-egress-2"), (narrow, "default-deny-ingress-2")] {
+        let report = check(&manifests, &["-o", "json"]).json();
+        let said =
+            |finding: &Value| finding["snippet"].as_str().is_some_and(|text| text.contains(&format!("name: {name}\n")));
+        assert!(report["findings"].as_array().unwrap().iter().any(said), "{report:#}");
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "a.yaml", &manifests);
+        let ran = ringfence_in(directory.path(), &["check", "--fix", "a.yaml"], "");
+        assert!(ran.stdout.contains(&format!("+  name: {name}\n")), "{}{}", ran.stdout, ran.stderr);
     }
 }

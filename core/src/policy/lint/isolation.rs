@@ -8,7 +8,6 @@ use super::{Finding, Fix, Object, View, culprits, dns, pods};
 use crate::policy::holes::Kind;
 use crate::policy::parse::Notes;
 use crate::policy::{Direction, NetworkPolicy, explain};
-use crate::profile::ALLOW_DNS;
 
 /// `types-missing` and `inert-rules`.
 pub(super) fn policy(policy: &NetworkPolicy, notes: &Notes, namespace: &str, found: &mut Vec<Finding>) {
@@ -93,7 +92,7 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
             Direction::Egress => "Egress",
         };
         let profile = view.profile.map_or("standard", |profile| profile.name());
-        let name = format!("default-deny-{direction}");
+        let name = view.free_names(&format!("default-deny-{direction}")).next().unwrap_or_default();
         let policy = json!({
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
@@ -102,10 +101,11 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
         });
         // A deny alone would leave pods without DNS that could resolve names before.
         let allow_dns = if direction == Direction::Egress { dns::beside_deny(view) } else { None };
-        let with_dns = if allow_dns.is_some() {
-            format!(", and one that allows DNS, as {ALLOW_DNS} of the baseline does,")
-        } else {
-            ",".to_owned()
+        let with_dns = match &allow_dns {
+            Some((_, where_it_is)) => {
+                format!(", and one that lets every pod reach the cluster's resolver{where_it_is};")
+            }
+            None => ",".to_owned(),
         };
         found.push(
             Finding::new(&BASELINE_INCOMPLETE, Object::namespace(view.namespace), format!("{}: {gap}", view.namespace))
@@ -119,7 +119,7 @@ pub(super) fn namespace(view: &View<'_>, found: &mut Vec<Finding>) {
                      {}\nspec:\n  podSelector: {{}}\n  policyTypes:\n  - {kind}\n",
                     pods::yaml(view.namespace)
                 ))
-                .fix(Fix::Add(std::iter::once(policy).chain(allow_dns).collect())),
+                .fix(Fix::Add(std::iter::once(policy).chain(allow_dns.map(|(policy, _)| policy)).collect())),
         );
     }
 }

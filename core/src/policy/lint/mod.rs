@@ -67,6 +67,13 @@ impl<'a> View<'a> {
         let namespace = self.inventory.and_then(|inventory| inventory.namespaces.get(self.namespace));
         namespace.map_or(&[], |namespace| &namespace.workloads)
     }
+
+    /// Names for a policy that is advised: one that none of the namespace's policies has, so that it takes no other's place,
+    /// and further ones.
+    fn free_names(&self, name: &str) -> impl Iterator<Item = String> {
+        let names = (1..).map(move |n| if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
+        names.filter(|name| !self.policies.iter().any(|policy| policy.name == *name))
+    }
 }
 
 /// The namespaces that are judged, by name, each with the profile that it is judged by.

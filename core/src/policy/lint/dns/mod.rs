@@ -4,21 +4,23 @@
 //! a rule for the own namespace is not, although it would let a lookup through that went there. Where the cluster's
 //! resolvers are known, a rule is right if it reaches one of them.
 
+mod mend;
 mod own;
 mod resolving;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::catalogue::{DNS_ANY_DESTINATION, DNS_MISSING, DNS_UDP_ONLY, DNS_WRONG_TARGET};
 use super::world::on_all_ports;
 use super::{ENOUGH, FINDINGS, Finding, Fix, Object, View, pods};
 use crate::inventory::cluster::dns::PORT;
-use crate::inventory::{Cluster, Resolver, Workload};
-use crate::policy::coverage::{self, Coverage};
+use crate::inventory::{Cluster, Workload};
+use crate::policy::coverage;
 use crate::policy::ports::{Ports, Protocol};
-use crate::policy::selectors::NAMESPACE_NAME_LABEL;
+use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
-use crate::profile::{self, ALLOW_DNS, Profile};
+pub(super) use mend::beside_deny;
+use mend::{ports_json, resolver, rule_yaml, unless_known};
 use resolving::{NOT_AUTOMATIC, by_missing_label, has_port, is_for_dns, named_port, names_port, ports_of, reaches};
 
 /// How many policies of a namespace are compared with each other: every two are, and a tenant may have thousands.
@@ -27,7 +29,6 @@ const MANY: usize = 200;
 /// `dns-any-destination`.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster, found: &mut Vec<Finding>) {
     let rules = policy.spec.rules(Direction::Egress).unwrap_or_default();
-    let open = |peer: &Peer| matches!(peer, Peer::Block { cidr, .. } if cidr.prefix_len() == 0);
     // What is let through on every port of every protocol is a graver lint's.
     let is_asked = |rule: &Rule| {
         !on_all_ports(rule) && (names_port(rule, Protocol::Udp, namespace, cluster) || has_port(rule, Protocol::Udp))
@@ -35,7 +36,7 @@ pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster,
     let for_dns = rules.iter().enumerate().filter(|(_, rule)| is_asked(rule));
     let anywhere = for_dns.filter_map(|(i, rule)| match &rule.peers {
         None => Some((i, rule, format!("spec.egress[{i}]"))),
-        Some(peers) => peers.iter().position(open).map(|j| (i, rule, format!("spec.egress[{i}].to[{j}]"))),
+        Some(peers) => peers.iter().position(is_open).map(|j| (i, rule, format!("spec.egress[{i}].to[{j}]"))),
     });
     for (i, rule, path) in anywhere.take(ENOUGH) {
         let resolver = resolver(cluster);
@@ -65,6 +66,11 @@ pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, cluster: &Cluster,
         }
         found.push(finding);
     }
+}
+
+/// Whether a peer is all of an address family.
+fn is_open(peer: &Peer) -> bool {
+    matches!(peer, Peer::Block { cidr, .. } if cidr.prefix_len() == 0)
 }
 
 /// What a rule does for lookups.
@@ -117,54 +123,6 @@ fn is_meant(view: &View<'_>) -> bool {
     })
 }
 
-/// The policy that is to be added beside a deny for the egress of every pod, where that would leave some without DNS that
-/// nobody meant to leave without: the profile's own if it leads to where this cluster resolves.
-pub(super) fn beside_deny(view: &View<'_>) -> Option<Value> {
-    let allows = |policy: &&NetworkPolicy| {
-        let rules = policy.spec.rules(Direction::Egress).unwrap_or_default();
-        pods::isolates(policy, Direction::Egress) && rules.iter().any(|rule| used(rule, view) != Use::Other)
-    };
-    let allowing: Vec<&NetworkPolicy> = view.policies.iter().copied().filter(allows).collect();
-    let lacks = |workload: &Workload| {
-        !workload.host_network && !allowing.iter().any(|policy| policy.spec.pods.matches(&workload.labels))
-    };
-    let workloads = view.workloads();
-    let some_lack = if workloads.is_empty() { allowing.is_empty() } else { workloads.iter().any(lacks) };
-    if is_meant(view) || !some_lack {
-        return None;
-    }
-    let leads_there = |policy: &&profile::Policy| {
-        let spec = &policy.parsed.spec;
-        let mut rules = spec.egress.iter().flatten();
-        spec.pods.selects_all() && spec.ingress.is_none() && rules.any(|rule| used(rule, view) == Use::Right)
-    };
-    let of_profile = view.profile.into_iter().flat_map(Profile::policies).find(leads_there);
-    let (name, spec) = match of_profile {
-        Some(policy) => (policy.name.as_str(), serde_json::to_value(&policy.api).ok()?),
-        None => (ALLOW_DNS, allowing_spec(&resolver(view.cluster), &json!({}))),
-    };
-    Some(json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": { "name": free_names(view, name).next()?, "namespace": view.namespace },
-        "spec": spec,
-    }))
-}
-
-/// A name that no policy of the namespace has, and others.
-fn free_names<'v>(view: &'v View<'_>, name: &'v str) -> impl Iterator<Item = String> + 'v {
-    let names = (1..).map(move |n| if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
-    names.filter(|name| !view.policies.iter().any(|policy| policy.name == *name))
-}
-
-fn allowing_spec(resolver: &Resolver, selector: &Value) -> Value {
-    json!({
-        "podSelector": selector,
-        "policyTypes": ["Egress"],
-        "egress": [{ "to": resolver.peers(), "ports": ports_json(resolver) }],
-    })
-}
-
 fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy], found: &mut Vec<Finding>) {
     let mut policies: Vec<(&NetworkPolicy, String)> = Vec::new();
     if view.workloads().is_empty() {
@@ -189,36 +147,23 @@ fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy]
             }
         }
     }
-    let resolver = resolver(view.cluster);
-    // One may be added by the fix of baseline-incomplete already.
-    let is_added = view.verdict.egress.coverage != Coverage::Complete && beside_deny(view).is_some();
-    let mut names = free_names(view, ALLOW_DNS).skip(usize::from(is_added));
+    let selectors: Vec<&Selector> = policies.iter().map(|(policy, _)| &policy.spec.pods).collect();
+    let ways = mend::ways(view);
+    let mut advised = mend::for_each(view, &selectors, &ways).into_iter();
     for (policy, whose) in policies {
-        let selector = selector_json(policy);
-        let name = names.next().unwrap_or_default();
-        found.push(
-            Finding::new(
-                &DNS_MISSING,
-                Object::policy(view.namespace, &policy.name),
-                format!(
-                    "{}: {whose} resolve any name: {:?} isolates them for egress, and nothing lets them reach a DNS server",
-                    view.namespace, policy.name
-                ),
-            )
-            .help(format!("add a NetworkPolicy that allows UDP and TCP {} to the resolver{}", resolver.port(), unless_known(view.cluster)))
-            .snippet(format!(
-                "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: {}\nspec:\n  \
-                 podSelector: {selector}\n  policyTypes:\n  - Egress\n  egress:\n{}",
-                pods::yaml(view.namespace),
-                rule_yaml(&resolver, 2)
-            ))
-            .fix(Fix::Add(vec![json!({
-                "apiVersion": "networking.k8s.io/v1",
-                "kind": "NetworkPolicy",
-                "metadata": { "name": name, "namespace": view.namespace },
-                "spec": allowing_spec(&resolver, &selector),
-            })])),
-        );
+        let mut finding = Finding::new(
+            &DNS_MISSING,
+            Object::policy(view.namespace, &policy.name),
+            format!(
+                "{}: {whose} resolve any name: {:?} isolates them for egress, and nothing lets them reach a DNS server",
+                view.namespace, policy.name
+            ),
+        )
+        .help(ways.help(view));
+        if let Some((snippet, policy)) = advised.next().flatten() {
+            finding = finding.snippet(snippet).fix(Fix::Add(vec![policy]));
+        }
+        found.push(finding);
     }
 }
 
@@ -360,62 +305,4 @@ fn used(rule: &Rule, view: &View<'_>) -> Use {
         view.cluster.dns.iter().any(|resolver| reaches(rule, resolver, view)) || own::has_resolver(rule, view)
     };
     if right { Use::Right } else { Use::Wrong }
-}
-
-fn resolver(cluster: &Cluster) -> Resolver {
-    cluster.dns.first().cloned().unwrap_or_else(Resolver::usual)
-}
-
-fn unless_known(cluster: &Cluster) -> &'static str {
-    if cluster.dns.is_empty() {
-        " (kube-dns in kube-system in most clusters; --cluster-dns says where this one resolves)"
-    } else {
-        ""
-    }
-}
-
-fn ports_json(resolver: &Resolver) -> Value {
-    let port = resolver.port();
-    json!([{ "protocol": "UDP", "port": port }, { "protocol": "TCP", "port": port }])
-}
-
-/// A rule that leads to a resolver, as an item of `egress`, with each line indented by so many spaces.
-fn rule_yaml(resolver: &Resolver, indent: usize) -> String {
-    let mut lines = vec!["- to:".to_owned()];
-    match resolver {
-        Resolver::Pods { namespace, labels, .. } => {
-            lines.push("  - namespaceSelector:".to_owned());
-            lines.push("      matchLabels:".to_owned());
-            lines.push(format!("        {NAMESPACE_NAME_LABEL}: {}", pods::yaml(namespace)));
-            if !labels.is_empty() {
-                lines.push("    podSelector:".to_owned());
-                lines.push("      matchLabels:".to_owned());
-                lines.extend(labels.iter().map(|(key, value)| format!("        {key}: {}", pods::yaml(value))));
-            }
-        }
-        Resolver::Address { address, .. } => {
-            lines.push("  - ipBlock:".to_owned());
-            lines.push(format!("      cidr: {}", ipnet::IpNet::from(*address)));
-        }
-    }
-    lines.push("  ports:".to_owned());
-    for protocol in ["UDP", "TCP"] {
-        lines.push(format!("  - protocol: {protocol}"));
-        lines.push(format!("    port: {}", resolver.port()));
-    }
-    let indent = " ".repeat(indent);
-    lines.iter().flat_map(|line| [indent.as_str(), line, "\n"]).collect()
-}
-
-/// The pods that a policy selects, where they can be said in a simple way; otherwise every pod.
-fn selector_json(policy: &NetworkPolicy) -> Value {
-    let mut labels = serde_json::Map::new();
-    for (key, set) in policy.spec.pods.keys() {
-        let mut values = set.mentioned();
-        match (values.next(), values.next(), set.admits(None)) {
-            (Some(value), None, false) if set.admits(Some(value)) => labels.insert(key.to_owned(), json!(value)),
-            _ => return json!({}),
-        };
-    }
-    if labels.is_empty() { json!({}) } else { json!({ "matchLabels": labels }) }
 }
