@@ -194,6 +194,9 @@ fn fix(report: &Report, sources: &manifests::Sources, inventory: &Inventory, nam
         if object.kind != "NetworkPolicy" {
             return None;
         }
+        if inventory.unread.contains_key(&object.namespace) {
+            return Some("a policy of that namespace could not be read, and may do what is missing; mend it first");
+        }
         let policies = inventory.namespaces.get(&object.namespace).map(|namespace| namespace.policies.as_slice());
         let is_there = policies.into_iter().flatten().any(|known| known.policy.name == object.name);
         is_there.then_some("an object of that name is there already; the report says what to write")

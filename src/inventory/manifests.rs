@@ -93,6 +93,18 @@ impl Reading {
 
     /// Adds an object.
     pub fn add(&mut self, object: &Object) {
+        let known = self.problems.len();
+        self.read(object);
+        if self.problems.len() > known
+            && object.kind.eq_ignore_ascii_case("NetworkPolicy")
+            && let Some(namespace) = object.namespace(&self.default_namespace)
+        {
+            let unread = self.inventory.unread.entry(namespace.to_owned()).or_default();
+            unread.insert(object.name().to_owned());
+        }
+    }
+
+    fn read(&mut self, object: &Object) {
         if let Some(path) = object.metadata_that_is_no_text() {
             let message = format!("{path}: this is no text; put it in quotes if it is meant so");
             return self.problem(object, path, message);

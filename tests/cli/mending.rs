@@ -183,7 +183,13 @@ fn what_is_advised_takes_no_name_that_another_policy_has() {
     let slip = policy("default-deny-egress", "  podSelector: {}\n  policyTypes:\n  - Ingress\n");
     let narrow =
         policy("default-deny-ingress", "  podSelector:\n    matchLabels:\n      app: x\n  policyTypes:\n  - Ingress\n");
-    for (manifests, name) in [(slip, "default-deny-egress-2"), (narrow, "default-deny-ingress-2")] {
+    let misspelt = policy("default-deny-ingress", "  podSelector: {}\n  policyTypes:\n  - ingress\n");
+    for (manifests, name, is_added) in [
+        (slip, "default-deny-egress-2", true),
+        (narrow, "default-deny-ingress-2", true),
+        // What could not be read has a name, and may do what is missing once it can be.
+        (misspelt, "default-deny-ingress-2", false),
+    ] {
         let report = check(&manifests, &["-o", "json"]).json();
         let said =
             |finding: &Value| finding["snippet"].as_str().is_some_and(|text| text.contains(&format!("name: {name}\n")));
@@ -191,6 +197,8 @@ fn what_is_advised_takes_no_name_that_another_policy_has() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), "a.yaml", &manifests);
         let ran = ringfence_in(directory.path(), &["check", "--fix", "a.yaml"], "");
-        assert!(ran.stdout.contains(&format!("+  name: {name}\n")), "{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.stdout.contains(&format!("+  name: {name}\n")), is_added, "{}{}", ran.stdout, ran.stderr);
+        let says_why = ran.stderr.contains("a policy of that namespace could not be read");
+        assert_eq!((ran.stdout.is_empty(), says_why, ran.code), (!is_added, !is_added, if is_added { 0 } else { 2 }));
     }
 }

@@ -33,6 +33,8 @@ pub struct Inventory {
     pub callers: Vec<Caller>,
     /// The service accounts, by namespace and name, that a `RoleBinding` or `ClusterRoleBinding` gives rights, with the words for it.
     pub bound: BTreeMap<(String, String), String>,
+    /// The policies that are there and could not be read, by namespace and name: what they would do is not known.
+    pub unread: BTreeMap<String, BTreeSet<String>>,
     /// Whether the namespace of objects that do not state one was assumed: nobody said where they go.
     pub assumes_namespace: bool,
 }

@@ -69,10 +69,14 @@ impl<'a> View<'a> {
     }
 
     /// Names for a policy that is advised: one that none of the namespace's policies has, so that it takes no other's place,
-    /// and further ones.
+    /// and further ones. What could not be read has its name all the same.
     fn free_names(&self, name: &str) -> impl Iterator<Item = String> {
         let names = (1..).map(move |n| if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
-        names.filter(|name| !self.policies.iter().any(|policy| policy.name == *name))
+        let unread = self.inventory.and_then(|inventory| inventory.unread.get(self.namespace));
+        names.filter(move |name| {
+            !self.policies.iter().any(|policy| policy.name == *name)
+                && !unread.is_some_and(|names| names.contains(name))
+        })
     }
 }
 
