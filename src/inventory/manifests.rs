@@ -105,6 +105,10 @@ impl Reading {
     }
 
     fn read(&mut self, object: &Object) {
+        if !object.has_metadata() {
+            let message = "metadata: this is no map; write the name below it, and the namespace";
+            return self.problem(object, "metadata", message);
+        }
         if let Some(path) = object.metadata_that_is_no_text() {
             let message = format!("{path}: this is no text; put it in quotes if it is meant so");
             return self.problem(object, path, message);

@@ -76,6 +76,12 @@ impl Object {
         self.metadata("namespace").filter(|name| !name.is_empty())
     }
 
+    /// Whether `metadata` can hold a name and a namespace: where it is no map, nobody knows what they are.
+    #[must_use]
+    pub fn has_metadata(&self) -> bool {
+        self.value.get("metadata").is_none_or(|metadata| metadata.is_object() || metadata.is_null())
+    }
+
     /// The path of a name or namespace that YAML reads as something else than text, such as `no` or `5`. The API server
     /// refuses it.
     #[must_use]
@@ -86,10 +92,13 @@ impl Object {
         })
     }
 
-    /// The namespace that the object is in, or is; `None` for what is not in any. One that does not say takes `default`,
+    /// The namespace that the object is in, or is; `None` for what is not in any, or can't say. One that does not say takes `default`,
     /// unless its kind comes with an add-on and could be in none.
     #[must_use]
     pub fn namespace<'a>(&'a self, default: &'a str) -> Option<&'a str> {
+        if !self.has_metadata() {
+            return None;
+        }
         if self.is("v1", "Namespace") {
             return Some(self.name());
         }

@@ -409,3 +409,25 @@ fn the_items_of_a_typed_list_are_what_the_list_says() {
     let ran = check(&format!("{other}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: a}}\n"), &[]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
 }
+
+#[test]
+fn an_object_whose_metadata_is_no_map_is_in_no_namespace() {
+    let good = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team-a\n";
+    for head in [
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy",
+        "apiVersion: apps/v1\nkind: Deployment",
+        "apiVersion: v1\nkind: ConfigMap",
+    ] {
+        for metadata in ["hello", "[a, b]", "7"] {
+            let ran = check(&format!("{head}\nmetadata: {metadata}\nspec: {{}}\n---\n{good}"), &["-o", "json"]);
+            assert_eq!(ran.code, 2, "{head} {metadata}: {}", ran.stderr);
+            assert!(
+                ran.stderr.contains("-:3:1: ") && ran.stderr.contains("metadata: this is no map"),
+                "{}",
+                ran.stderr
+            );
+            let namespaces = ran.json()["namespaces"].as_array().unwrap().len();
+            assert_eq!(namespaces, 1, "{head} {metadata}: {}", ran.stdout);
+        }
+    }
+}
