@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -201,11 +202,17 @@ fn fix(report: &Report, sources: &manifests::Sources, inventory: &Inventory, nam
         let is_there = policies.into_iter().flatten().any(|known| known.policy.name == object.name);
         is_there.then_some("an object of that name is there already; the report says what to write")
     };
-    // A patch of a file with a mark in front would not fit it. One with a byte of zero is no text.
-    let is_plain = |file: &str, text: &str| {
-        !text.contains('\0') && std::fs::read(file).is_ok_and(|bytes| bytes == text.as_bytes())
+    // A patch fits a file as it is, with the mark in front of it. One with a byte of zero is no text.
+    let as_it_is = |file: &str| {
+        let text = sources.text(file).filter(|text| !text.contains('\0'))?;
+        let bytes = std::fs::read(file).ok()?;
+        if bytes == text.as_bytes() {
+            return Some(text);
+        }
+        let marked = format!("{}{text}", fix::MARK);
+        (bytes == marked.as_bytes()).then(|| Arc::from(marked))
     };
-    let sources = Sources::new(|file| sources.text(file).filter(|text| is_plain(file, text)));
+    let sources = Sources::new(as_it_is);
     let fixes = fix::fixes(&report.findings, &sources, namespace, inventory.assumes_namespace, refused);
     super::print(|out| out.write_all(fixes.diff.as_bytes()))?;
     for line in &fixes.left_out {

@@ -18,6 +18,9 @@ use serde_json::{Map, Value};
 use crate::manifests;
 use crate::report::{Placed, Sources};
 
+/// The mark that some editors put in front of UTF-8.
+pub const MARK: char = '\u{feff}';
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Fixes {
@@ -43,6 +46,8 @@ struct Work<'a> {
 /// A file that is changed.
 struct File {
     name: String,
+    /// Whether a mark is in front of the text, and stays there.
+    is_marked: bool,
     text: Arc<str>,
     mended: String,
     /// The file for what is added to one that holds no more than one document, and whether it is there already.
@@ -79,7 +84,7 @@ pub fn fixes(
         if work.patches.is_empty() && work.additions.is_empty() {
             continue;
         }
-        let (text, name) = match patchable(file, sources, &mut taken) {
+        let (written, name) = match patchable(file, sources, &mut taken) {
             Ok(patchable) => patchable,
             Err(why) => {
                 let patches = work.patches.values().flatten().map(|(placed, _)| placed);
@@ -89,6 +94,9 @@ pub fn fixes(
                 continue;
             }
         };
+        let unmarked = written.strip_prefix(MARK);
+        let is_marked = unmarked.is_some();
+        let text = unmarked.map_or_else(|| written.clone(), Arc::from);
         let mended = fixes.patched(&text, work.patches, default_namespace);
         // Further documents would make it something else than one JSON document, which others read too.
         let beside = is_json(&mended).then(|| beside(&name)).map(|new| {
@@ -98,7 +106,7 @@ pub fn fixes(
         });
         additions.extend(work.additions.into_iter().map(|(placed, objects)| (changed.len(), placed, objects)));
         let stated = stated_namespaces(&text);
-        changed.push(File { name, text, mended, beside, beside_text: String::new(), stated });
+        changed.push(File { name, is_marked, text, mended, beside, beside_text: String::new(), stated });
     }
     // What is for every pod makes others needless, so it comes first.
     additions.sort_by_key(|(_, _, objects)| !objects.iter().any(is_for_every_pod));
@@ -133,7 +141,9 @@ pub fn fixes(
         }
     }
     for file in changed {
-        fixes.diff.push_str(&diff::diff(&file.name, Some(&file.text), &file.mended));
+        let mark = if file.is_marked { MARK.to_string() } else { String::new() };
+        let [old, new] = [&*file.text, &file.mended].map(|text| format!("{mark}{text}"));
+        fixes.diff.push_str(&diff::diff(&file.name, Some(&old), &new));
         if let Some((new, _)) = file.beside.filter(|_| !file.beside_text.is_empty()) {
             fixes.diff.push_str(&diff::diff(&new, None, file.beside_text.trim_start_matches("---\n")));
         }
@@ -162,7 +172,10 @@ fn patchable(
     sources: &Sources<'_>,
     taken: &mut BTreeSet<String>,
 ) -> Result<(Arc<str>, String), &'static str> {
-    let text = sources.text(file).filter(|_| file != "-").ok_or("it is in no file that could be changed")?;
+    if file == "-" {
+        return Err("it is in no file that could be changed");
+    }
+    let text = sources.text(file).ok_or("its file is not UTF-8, or has changed since it was read")?;
     let name = diff::name(file)?;
     diff::lines(&text)?;
     if !taken.insert(name.clone()) {

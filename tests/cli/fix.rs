@@ -278,6 +278,20 @@ fn standard_input_is_no_file_to_patch() {
 }
 
 #[test]
+fn a_mark_in_front_of_the_text_stays_there() {
+    let directory = tempfile::tempdir().unwrap();
+    // The patch is at the first line too.
+    let text = format!("\u{feff}{}", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team-a\n");
+    write(directory.path(), "a.yaml", &text);
+    let ran = ringfence_in(directory.path(), &["check", "--fix", "a.yaml"], "");
+    assert!(ran.stderr.contains("the patch mends 2 of 2 findings"), "{}", ran.stderr);
+    git_apply(directory.path(), &ran.stdout);
+    let after = std::fs::read_to_string(directory.path().join("a.yaml")).unwrap();
+    assert!(after.starts_with(&text) && after.matches('\u{feff}').count() == 1, "{after:?}");
+    assert_eq!(ringfence_in(directory.path(), &["check", "a.yaml"], "").code, 0, "{after}");
+}
+
+#[test]
 fn files_that_a_patch_can_not_name_or_must_not_follow_are_left_out_and_not_counted() {
     let directory = tempfile::tempdir().unwrap();
     let policy = |name: &str| {
