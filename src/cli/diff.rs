@@ -18,11 +18,11 @@ use crate::report::reach::{Filter, Naming, json, text};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The manifests before, and those after: a file, a directory, or - for standard input each. With --cluster, the
-    /// manifests to be applied alone.
+    /// The manifests before, and those after: a file or directory each, or for one of them - for standard input. With
+    /// --cluster, the manifests to be applied alone.
     #[arg(required = true, num_args = 1..=2, value_names = ["BEFORE", "AFTER"])]
     sets: Vec<PathBuf>,
-    /// Manifests that are there before and after, such as workloads that do not change; - for standard input here too.
+    /// Manifests that are there before and after, such as workloads that do not change.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     with: Vec<PathBuf>,
     /// Compare a cluster as it is with the same cluster once the manifests are applied.
