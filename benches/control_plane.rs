@@ -56,9 +56,7 @@ fn main() {
         .collect();
     let installation = bed.install(&[("excluded", &json!(excluded).to_string())]);
     let ringfence = bed.start_ringfence(&installation, &Replica::default());
-    eventually("it leads", || {
-        ringfence.counters().is_some_and(|counters| counters.sum("ringfence_leader", &[]) > 0.5)
-    });
+    eventually("it leads", || ringfence.counters().is_some_and(|counters| counters.sum("ringfence_leader", &[]) > 0.5));
     let client = bed.client(0);
     let before = bed.audit().len();
     bed.run(singles(&client));

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use ringfence_core::inventory::Inventory;
 use ringfence_core::policy::reach::{Diff, Matrix};
+use ringfence_core::policy::{Direction, NetworkPolicy};
 
 use super::KubeArgs;
 use super::matrix::FilterArgs;
@@ -95,7 +96,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         source::say_labels_of_controllers(set);
     }
     let filter = args.filter.over(&[&before, &after])?;
-    if let Some(places) = source::places(&unseen(&before, &after, &filter)) {
+    let (narrower, other): (Vec<_>, Vec<_>) =
+        unseen(&before, &after, &filter).into_iter().partition(|unseen| unseen.is_narrower);
+    if let Some(places) = places(&narrower) {
+        source::say(&format!(
+            "NetworkPolicies are added in {places}, and neither side has a workload there: they let nothing new through, and \
+             what they deny is not listed"
+        ));
+    }
+    if let Some(places) = places(&other) {
         // A cluster shows what workloads there are, and a directory of policies may be without any.
         if args.cluster {
             source::say(&format!(
@@ -121,9 +130,20 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if exposure { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The namespaces that have no workload on either side, and policies that do not mean the same on both; with the names of
-/// these.
-fn unseen<'a>(before: &'a Inventory, after: &'a Inventory, filter: &Filter) -> Vec<(&'a str, Vec<&'a str>)> {
+/// A namespace that has no workload on either side, and policies that do not mean the same on both.
+struct Unseen<'a> {
+    namespace: &'a str,
+    /// The names of these policies.
+    policies: Vec<&'a str>,
+    /// Whether they let nothing through that was not let through before, whatever pods there are.
+    is_narrower: bool,
+}
+
+fn places(all: &[Unseen<'_>]) -> Option<String> {
+    source::places(&all.iter().map(|unseen| (unseen.namespace, unseen.policies.clone())).collect::<Vec<_>>())
+}
+
+fn unseen<'a>(before: &'a Inventory, after: &'a Inventory, filter: &Filter) -> Vec<Unseen<'a>> {
     let names: BTreeSet<&String> = before.namespaces.keys().chain(after.namespaces.keys()).collect();
     let wanted = names.into_iter().filter(|name| filter.has_namespace(name));
     let unseen = wanted.filter_map(|name| {
@@ -131,14 +151,22 @@ fn unseen<'a>(before: &'a Inventory, after: &'a Inventory, filter: &Filter) -> V
         if sides.iter().flatten().any(|namespace| !namespace.workloads.is_empty()) {
             return None;
         }
-        let [old, new] = sides.map(|side| -> BTreeMap<String, &str> {
+        let [old, new] = sides.map(|side| -> BTreeMap<String, &NetworkPolicy> {
             let policies = side.into_iter().flat_map(|namespace| &namespace.policies);
-            policies.map(|written| (report::said(&written.policy), written.policy.name.as_str())).collect()
+            policies.map(|written| (report::said(&written.policy), &written.policy)).collect()
         });
-        let gone = old.iter().filter(|(said, _)| !new.contains_key(*said));
-        let come = new.iter().filter(|(said, _)| !old.contains_key(*said));
-        let changed: BTreeSet<&str> = gone.chain(come).map(|(_, policy)| *policy).collect();
-        (!changed.is_empty()).then(|| (name.as_str(), changed.into_iter().collect()))
+        let only = |these: &BTreeMap<String, &'a NetworkPolicy>, others: &BTreeMap<String, &'a NetworkPolicy>| {
+            let only = these.iter().filter(|(said, _)| !others.contains_key(*said));
+            only.map(|(_, policy)| *policy).collect::<Vec<_>>()
+        };
+        let (gone, come) = (only(&old, &new), only(&new, &old));
+        let changed: BTreeSet<&str> = gone.iter().chain(&come).map(|policy| policy.name.as_str()).collect();
+        let allows = |policy: &&NetworkPolicy| {
+            Direction::BOTH.iter().any(|direction| policy.spec.rules(*direction).is_some_and(|rules| !rules.is_empty()))
+        };
+        // Where nothing was denied a policy can only deny, and one without rules can nowhere do else.
+        let is_narrower = gone.is_empty() && (old.is_empty() || !come.iter().any(allows));
+        (!changed.is_empty()).then(|| Unseen { namespace: name, policies: changed.into_iter().collect(), is_narrower })
     });
     unseen.collect()
 }

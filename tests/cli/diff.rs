@@ -233,7 +233,8 @@ fn policies_that_differ_in_a_namespace_without_workloads_are_an_error_and_not_th
     let elsewhere = namespace("b", "") + &deployment("b", "web");
     for (before, after, named) in [
         (deny.clone(), allow.clone(), "namespace \"a\" (\"deny\")"),
-        (namespace("a", ""), allow.clone(), "namespace \"a\" (\"deny\")"),
+        (deny.clone(), deny.clone() + &policy("more", "a", ALLOW_ALL), "namespace \"a\" (\"more\")"),
+        (deny.clone(), namespace("a", ""), "namespace \"a\" (\"deny\")"),
         (deny.clone() + &policy("more", "a", ALLOW_ALL), deny.clone(), "namespace \"a\" (\"more\")"),
         (
             deny.clone() + &policy("one", "c", DENY_ALL),
@@ -250,6 +251,20 @@ fn policies_that_differ_in_a_namespace_without_workloads_are_an_error_and_not_th
     // With the workloads it is what it is.
     let ran = compared(&deny, &allow, &(elsewhere + &deployment("a", "web")));
     assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn policies_that_can_only_deny_more_expose_nothing_new_whatever_pods_there_are() {
+    let elsewhere = namespace("b", "") + &deployment("b", "web");
+    let (open, web) = (namespace("a", ""), policy("web", "a", "{podSelector: {}, ingress: [{ports: [{port: 80}]}]}"));
+    for (before, after) in [
+        (open.clone(), open.clone() + &policy("first", "a", ALLOW_ALL)),
+        (web.clone(), web.clone() + &policy("deny", "a", DENY_ALL)),
+    ] {
+        let ran = compared(&before, &after, &elsewhere);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "the same connections before and after\n"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("NetworkPolicies are added in namespace \"a\""), "{}", ran.stderr);
+    }
 }
 
 #[test]
