@@ -176,6 +176,18 @@ fn the_patch_leads_to_the_resolver_that_the_profile_names_and_says_where_it_only
     let stated = fix();
     assert!(stated.stdout.contains("cidr: 10.96.0.10/32"), "{}{}", stated.stdout, stated.stderr);
     assert!(!stated.stdout.contains("kube-dns") && !stated.stderr.contains("--cluster-dns"), "{}", stated.stderr);
+    // Where pods can't resolve names already, the same is advised.
+    write(directory.path(), "a.yaml", &(namespace("standard") + &deny("web", "web")));
+    let report = ringfence_in(directory.path(), &["check", "-o", "json", "a.yaml"], "").json();
+    let mut found = report["findings"].as_array().unwrap().iter();
+    let missing = found.find(|finding| finding["id"] == "dns-missing").unwrap();
+    assert!(missing["snippet"].as_str().unwrap().contains("cidr: 10.96.0.10/32"), "{missing:#}");
+    let fixed = fix();
+    assert!(
+        fixed.stdout.matches("+  name: allow-dns").count() == 1 && !fixed.stdout.contains("kube-dns"),
+        "{}",
+        fixed.stdout
+    );
 }
 
 #[test]
