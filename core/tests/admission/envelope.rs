@@ -75,12 +75,12 @@ fn the_namespace_concerned_is_the_object_or_the_one_it_is_in(
     assert_eq!(Request::parse(&review.body()).unwrap().namespace_concerned(), expected);
 }
 
-/// Generous: what is quadratic in these sizes takes minutes.
+/// What is linear in these sizes takes seconds, on a loaded machine tens of them; what is quadratic takes many minutes.
 #[allow(clippy::disallowed_methods, reason = "the test's clock, not the core's")]
 fn quickly<T>(what: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let made = what();
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(180), "{:?}", start.elapsed());
     made
 }
 
