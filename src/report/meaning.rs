@@ -6,6 +6,7 @@ use std::hash::Hasher;
 use ringfence_core::inventory::{Inventory, Namespace};
 use ringfence_core::policy::holes::{Hole, Kind};
 use ringfence_core::policy::lint::{Finding, Object};
+use ringfence_core::policy::selectors::Selector;
 use ringfence_core::policy::verdict::Verdict;
 use ringfence_core::policy::{Direction, NetworkPolicy, Peer, Rule, ports};
 
@@ -105,7 +106,7 @@ fn opening(namespace: &Namespace, hole: &Hole) -> BTreeSet<String> {
         return if ports.is_empty() { BTreeSet::new() } else { [ports].into() };
     }
     let opens = |policy: &&NetworkPolicy| hole.policies.contains(&policy.name);
-    policies(namespace).filter(opens).map(|policy| format!("{ports} for {}", policy.spec.pods)).collect()
+    policies(namespace).filter(opens).map(|policy| format!("{ports} for {}", selected(&policy.spec.pods))).collect()
 }
 
 fn policies(namespace: &Namespace) -> impl Iterator<Item = &NetworkPolicy> {
@@ -115,7 +116,7 @@ fn policies(namespace: &Namespace) -> impl Iterator<Item = &NetworkPolicy> {
 /// The selectors of the policies that isolate in a direction; the empty one alone where there is one.
 fn selectors(namespace: &Namespace, direction: Direction) -> BTreeSet<String> {
     let isolating = policies(namespace).filter(|policy| !policy.deleting && policy.spec.rules(direction).is_some());
-    let selectors: BTreeSet<String> = isolating.map(|policy| policy.spec.pods.to_string()).collect();
+    let selectors: BTreeSet<String> = isolating.map(|policy| selected(&policy.spec.pods)).collect();
     if selectors.contains("") { [String::new()].into() } else { selectors }
 }
 
@@ -151,7 +152,7 @@ fn of_policy(policy: &NetworkPolicy, part: Part) -> String {
         Part::Rules(direction) => all(direction),
         Part::Whole => lines(Direction::BOTH.map(all)),
     };
-    format!("{}\n{said}", spec.pods)
+    format!("{}\n{said}", selected(&spec.pods))
 }
 
 fn of_rule(rule: &Rule) -> String {
@@ -166,14 +167,21 @@ fn of_rule(rule: &Rule) -> String {
 fn of_peer(peer: &Peer) -> String {
     match peer {
         Peer::Pods { namespaces, pods } => {
-            let of = namespaces.as_ref().map_or_else(|| "here".to_owned(), |selector| format!("in {selector}"));
-            format!("{} {of}", pods.as_ref().map(ToString::to_string).unwrap_or_default())
+            let of =
+                namespaces.as_ref().map_or_else(|| "here".to_owned(), |selector| format!("in {}", selected(selector)));
+            format!("{} {of}", pods.as_ref().map(selected).unwrap_or_default())
         }
         Peer::Block { cidr, except } => {
             let except: BTreeSet<String> = except.iter().map(ToString::to_string).collect();
             format!("{cidr} except {}", except.into_iter().collect::<Vec<_>>().join(","))
         }
     }
+}
+
+/// A selector's requirements, and not the words in which they are shown: those may change, and a file of accepted findings
+/// must not end with them.
+fn selected(selector: &Selector) -> String {
+    selector.keys().map(|(key, set)| format!("{key} {set}")).collect::<Vec<_>>().join(", ")
 }
 
 fn words(ports: &[ports::Ports]) -> String {
