@@ -214,3 +214,53 @@ fn what_is_advised_takes_no_name_that_another_policy_has() {
         assert_eq!((ran.stdout.is_empty(), says_why, ran.code), (!is_added, !is_added, if is_added { 0 } else { 2 }));
     }
 }
+
+#[test]
+fn what_the_patch_takes_of_a_profile_is_its_way_to_dns_and_no_other_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  labels:\n    ringfence.dev/profile: own\n";
+    write(directory.path(), "a.yaml", manifest);
+    let deny = "{name: default-deny-all, spec: {podSelector: {}, policyTypes: [Ingress, Egress]}}";
+    let profile = |egress: &str| {
+        let policy = format!("{{name: own, spec: {{podSelector: {{}}, policyTypes: [Egress], egress: [{egress}]}}}}");
+        write(
+            directory.path(),
+            ".ringfence.yaml",
+            &format!("profiles:\n  own:\n    policies:\n    - {deny}\n    - {policy}\n"),
+        );
+        let ran = ringfence_in(directory.path(), &["check", "--fix", "."], "");
+        ran.stdout
+            .split("name: allow-dns\n")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{}{}", ran.stdout, ran.stderr))
+            .to_owned()
+    };
+    // A rule for every port is not there for DNS, and would open what nobody asked for.
+    let to_all_ports = profile("{to: [{ipBlock: {cidr: 10.0.0.0/8}}]}");
+    assert!(to_all_ports.contains("k8s-app: kube-dns") && !to_all_ports.contains("10.0.0.0/8"), "{to_all_ports}");
+    // UDP and TCP in a rule each, or UDP alone: where it leads is known, and answers that are cut come by TCP.
+    let to = "to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: dns-system}}}]";
+    let udp = format!("{{{to}, ports: [{{port: 53, protocol: UDP}}]}}");
+    for egress in [udp.clone(), format!("{udp}, {{{to}, ports: [{{port: 53, protocol: TCP}}]}}")] {
+        let there = profile(&egress);
+        assert!(there.contains("dns-system") && !there.contains("kube-dns"), "{there}");
+        assert!(["UDP", "TCP"].iter().all(|protocol| there.contains(&format!("protocol: {protocol}"))), "{there}");
+    }
+}
+
+#[test]
+fn in_the_resolver_s_own_namespace_the_patch_opens_its_port_alone() {
+    let (patch, _, _) =
+        mended("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n", &["--cluster-dns", "a/app=dns:53"]);
+    let added = patch.split("name: allow-dns\n").nth(1).unwrap();
+    assert!(added.contains("app: dns") && added.contains("port: 53"), "{patch}");
+}
+
+#[test]
+fn pods_that_no_policy_concerns_do_not_keep_dns_from_the_others() {
+    let host = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: host\n  namespace: shop\nspec:\n  selector:\n    \
+                matchLabels:\n      app: host\n  template:\n    metadata:\n      labels:\n        app: host\n    spec:\n      \
+                hostNetwork: true\n      containers:\n      - name: app\n        image: example.com/app\n";
+    let (patch, _, _) = mended(&(namespace("standard") + host), &[]);
+    assert!(patch.contains("+  name: allow-dns\n"), "{patch}");
+}

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::super::{View, pods, words};
 use super::{Use, is_meant, is_open, resolving, used};
 use crate::inventory::{Cluster, Resolver, Workload};
 use crate::policy::coverage::coverage;
-use crate::policy::ports::Protocol;
+use crate::policy::ports::{Ports, Protocol};
 use crate::policy::selectors::{KeySet, NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Rule};
 use crate::profile::{self, ALLOW_DNS, Profile};
@@ -22,23 +24,43 @@ pub(super) enum Ways {
     To(Resolver),
 }
 
-/// Where pods are to be let: the profile's own rules if they lead to where this cluster resolves and to no other place, and
-/// otherwise to the resolver that is known, or the usual one.
+/// Where pods are to be let: by the profile's own rules if they lead to where this cluster resolves, to no other place and
+/// on no other ports, and otherwise to the resolver that is known, or the usual one.
 pub(super) fn ways(view: &View<'_>) -> Ways {
     let leads_there = |rule: &Rule| {
+        let known = resolving::ports_of(rule, view.namespace, view.cluster);
+        let is_of_dns = |entry: &Ports| {
+            [Protocol::Udp, Protocol::Tcp].iter().any(|p| resolving::named_port(entry, *p, &known).is_some())
+        };
         rule.peers.as_ref().is_some_and(|peers| !peers.iter().any(is_open))
+            && rule.ports.as_ref().is_some_and(|entries| entries.iter().all(is_of_dns))
             && used(rule, view) == Use::Right
-            && resolving::is_for_dns(rule, Protocol::Tcp, view.namespace, view.cluster)
     };
     let rules = |policy: &profile::Policy| -> Vec<Value> {
         let written = policy.api.egress.iter().flatten().zip(policy.parsed.spec.egress.iter().flatten());
         let leading = written.filter(|(_, rule)| leads_there(rule));
-        leading.filter_map(|(rule, _)| serde_json::to_value(rule).ok()).collect()
+        leading.filter_map(|(rule, _)| serde_json::to_value(with_tcp(rule)).ok()).collect()
     };
     let for_all = |policy: &&profile::Policy| policy.parsed.spec.pods.selects_all();
     let of_profile: Vec<Value> =
         view.profile.into_iter().flat_map(Profile::policies).filter(for_all).flat_map(rules).collect();
     if of_profile.is_empty() { Ways::To(resolver(view.cluster)) } else { Ways::Profile(of_profile) }
+}
+
+/// A rule with TCP beside UDP on the same ports, which another rule may have: answers that are cut come by TCP.
+fn with_tcp(rule: &NetworkPolicyEgressRule) -> NetworkPolicyEgressRule {
+    let mut rule = rule.clone();
+    let ports = rule.ports.get_or_insert_default();
+    let is_udp = |port: &&NetworkPolicyPort| {
+        port.protocol.as_deref() == Some("UDP") && matches!(port.port, Some(IntOrString::Int(_)))
+    };
+    for port in ports.clone().iter().filter(is_udp) {
+        let port = NetworkPolicyPort { protocol: Some("TCP".to_owned()), ..port.clone() };
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    rule
 }
 
 impl Ways {
@@ -97,11 +119,9 @@ pub(in super::super) fn beside_deny(view: &View<'_>) -> Option<(Value, &'static 
         pods::isolates(policy, Direction::Egress) && rules.iter().any(|rule| used(rule, view) != Use::Other)
     };
     let allowing: Vec<&NetworkPolicy> = view.policies.iter().copied().filter(allows).collect();
-    let lacks = |workload: &Workload| {
-        !workload.host_network && !allowing.iter().any(|policy| policy.spec.pods.matches(&workload.labels))
-    };
-    let workloads = view.workloads();
-    // Where no workload is known, any pod may come, with any labels.
+    let lacks = |workload: &&Workload| !allowing.iter().any(|policy| policy.spec.pods.matches(&workload.labels));
+    let workloads: Vec<&Workload> = view.workloads().iter().filter(|workload| !workload.host_network).collect();
+    // Where no workload is known that policies are about, any pod may come, with any labels.
     let some_lack = if workloads.is_empty() {
         !coverage(&allowing, Direction::Egress).0.is_complete()
     } else {
