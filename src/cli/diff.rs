@@ -96,8 +96,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         source::say_labels_of_controllers(set);
     }
     let filter = args.filter.over(&[&before, &after])?;
-    let (narrower, other): (Vec<_>, Vec<_>) =
-        unseen(&before, &after, &filter).into_iter().partition(|unseen| unseen.is_narrower);
+    let (seen, unseen): (Vec<_>, Vec<_>) =
+        changed(&before, &after, &filter).into_iter().partition(|changed| changed.has_workloads);
+    let (narrower, other): (Vec<_>, Vec<_>) = unseen.into_iter().partition(|changed| changed.is_narrower);
     if let Some(places) = places(&narrower) {
         source::say(&format!(
             "NetworkPolicies are added in {places}, and neither side has a workload there: they let nothing new through, and \
@@ -121,6 +122,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let (old, new) = (Matrix::new(&before), Matrix::new(&after));
     let (diff, naming) = (Diff::new(&old, &new), Naming::of(&[&before, &after]));
+    if let Some(places) = places(&seen).filter(|_| diff.groups().next().is_none()) {
+        source::say(&format!(
+            "NetworkPolicies differ in {places}, and no connection of the workloads that are given changes by that; what \
+             other pods and namespaces could reach is not listed"
+        ));
+    }
     // Before anything is written: whoever reads it may close the pipe, and the exit code counts all the same.
     let exposure = diff.groups().any(|group| group.exposure && !filter.changed(&group).is_empty());
     super::print(|out| match args.output {
@@ -130,27 +137,27 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if exposure { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// A namespace that has no workload on either side, and policies that do not mean the same on both.
-struct Unseen<'a> {
+/// A namespace with policies that do not mean the same on both sides.
+struct Changed<'a> {
     namespace: &'a str,
+    /// Whether it has a workload on either side.
+    has_workloads: bool,
     /// The names of these policies.
     policies: Vec<&'a str>,
     /// Whether they let nothing through that was not let through before, whatever pods there are.
     is_narrower: bool,
 }
 
-fn places(all: &[Unseen<'_>]) -> Option<String> {
-    source::places(&all.iter().map(|unseen| (unseen.namespace, unseen.policies.clone())).collect::<Vec<_>>())
+fn places(all: &[Changed<'_>]) -> Option<String> {
+    source::places(&all.iter().map(|changed| (changed.namespace, changed.policies.clone())).collect::<Vec<_>>())
 }
 
-fn unseen<'a>(before: &'a Inventory, after: &'a Inventory, filter: &Filter) -> Vec<Unseen<'a>> {
+fn changed<'a>(before: &'a Inventory, after: &'a Inventory, filter: &Filter) -> Vec<Changed<'a>> {
     let names: BTreeSet<&String> = before.namespaces.keys().chain(after.namespaces.keys()).collect();
     let wanted = names.into_iter().filter(|name| filter.has_namespace(name));
-    let unseen = wanted.filter_map(|name| {
+    let all = wanted.filter_map(|name| {
         let sides = [before, after].map(|side| side.namespaces.get(name));
-        if sides.iter().flatten().any(|namespace| !namespace.workloads.is_empty()) {
-            return None;
-        }
+        let has_workloads = sides.iter().flatten().any(|namespace| !namespace.workloads.is_empty());
         let [old, new] = sides.map(|side| -> BTreeMap<String, &NetworkPolicy> {
             let policies = side.into_iter().flat_map(|namespace| &namespace.policies);
             policies.map(|written| (report::said(&written.policy), &written.policy)).collect()
@@ -166,7 +173,8 @@ fn unseen<'a>(before: &'a Inventory, after: &'a Inventory, filter: &Filter) -> V
         };
         // Where nothing was denied a policy can only deny, and one without rules can nowhere do else.
         let is_narrower = gone.is_empty() && (old.is_empty() || !come.iter().any(allows));
-        (!changed.is_empty()).then(|| Unseen { namespace: name, policies: changed.into_iter().collect(), is_narrower })
+        let policies: Vec<&str> = changed.into_iter().collect();
+        (!policies.is_empty()).then_some(Changed { namespace: name, has_workloads, policies, is_narrower })
     });
-    unseen.collect()
+    all.collect()
 }

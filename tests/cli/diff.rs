@@ -254,6 +254,16 @@ fn policies_that_differ_in_a_namespace_without_workloads_are_an_error_and_not_th
 }
 
 #[test]
+fn a_rule_for_pods_that_the_manifests_do_not_have_is_not_passed_over_in_silence() {
+    let web = namespace("a", "") + &deployment("a", "web");
+    let opened = "{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{from: [{namespaceSelector: {}}]}]}";
+    let ran = compared(&policy("p", "a", DENY_ALL), &policy("p", "a", opened), &web);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "the same connections before and after\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("NetworkPolicies differ in namespace \"a\" (\"p\")"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("what other pods and namespaces could reach is not listed"), "{}", ran.stderr);
+}
+
+#[test]
 fn policies_that_can_only_deny_more_expose_nothing_new_whatever_pods_there_are() {
     let elsewhere = namespace("b", "") + &deployment("b", "web");
     let (open, web) = (namespace("a", ""), policy("web", "a", "{podSelector: {}, ingress: [{ports: [{port: 80}]}]}"));
