@@ -79,7 +79,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let (mut before, mut after) = match (args.sets.as_slice(), args.cluster) {
         ([applied], true) => {
             let prune = if args.prune { " --prune" } else { "" };
-            let mut input = Input::piped(format!("ringfence diff --cluster -{prune}{}", args.written()));
+            let mut input =
+                Input::piped(format!("ringfence diff --cluster -{prune}{}{}", args.kube.written(), args.written()));
             let applied = args.defaults.read(std::slice::from_ref(applied), &mut input)?;
             let before = source::cluster(&args.kube)?;
             let mut after = before.clone();

@@ -29,7 +29,7 @@ use ringfence_core::policy::parse::names::is_dns_label;
 use ringfence_core::text::sanitised;
 use ringfence_core::vocabulary::OWN_NAMESPACE;
 
-use crate::manifests::{self, Node, Position};
+use crate::manifests::{self, Node, Position, quoted};
 
 /// Nothing runs in a Kubernetes namespace without an effective deny-all network baseline.
 #[derive(Parser)]
@@ -167,6 +167,14 @@ struct LeaseArgs {
 }
 
 impl KubeArgs {
+    /// As it is written on the command line, after a space.
+    fn written(&self) -> String {
+        let kubeconfig =
+            self.kubeconfig.as_ref().map(|file| format!(" --kubeconfig {}", quoted(&file.to_string_lossy())));
+        let context = self.context.as_ref().map(|name| format!(" --context {}", quoted(name)));
+        kubeconfig.unwrap_or_default() + &context.unwrap_or_default()
+    }
+
     /// Whether anything is said about it.
     fn is_given(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()

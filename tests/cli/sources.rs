@@ -307,6 +307,10 @@ fn what_to_run_on_what_is_rendered_is_the_command_that_was_run() {
         ("diff plain plain --with built", format!("{diff} --with with.yaml\n")),
         ("diff /dev/null plain", "cat PATH > FILE, then ringfence diff before.yaml after.yaml\n".to_owned()),
         ("diff --cluster --prune chart", cluster.to_owned()),
+        (
+            "diff --cluster --prune chart --kubeconfig k --context prod",
+            format!("{cluster} --kubeconfig k --context prod"),
+        ),
         ("serve --manifests chart", "helm template chart | ringfence serve --manifests -".to_owned()),
     ] {
         let ran = ringfence_in(directory.path(), &arguments.split(' ').collect::<Vec<_>>(), "");
