@@ -147,6 +147,10 @@ fn missing(view: &View<'_>, isolating: &[&NetworkPolicy], any: &[&NetworkPolicy]
             }
         }
     }
+    // In most namespaces, and what a profile leads to is not looked up for nothing.
+    if policies.is_empty() {
+        return;
+    }
     let selectors: Vec<&Selector> = policies.iter().map(|(policy, _)| &policy.spec.pods).collect();
     let ways = mend::ways(view);
     let mut advised = mend::for_each(view, &selectors, &ways).into_iter();
