@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ringfence_core::policy::NetworkPolicy;
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::parse::{Source, network_policy};
 use ringfence_core::policy::verdict::judge;
 use ringfence_core::profile::built_in;
@@ -277,19 +278,20 @@ fn tenant(count: u64) -> Vec<NetworkPolicy> {
 }
 
 fn bench(criterion: &mut Criterion) {
+    let criteria = Criteria::default();
     let mut group = criterion.benchmark_group("judge");
     for (name, policies) in
         [("built-in", tenant(3)), ("tenant-20", tenant(20)), ("tenant-100", tenant(100)), ("tenant-400", tenant(400))]
     {
         let policies: Vec<&NetworkPolicy> = policies.iter().collect();
-        assert!(!judge(&policies, "team-a").capped, "{name} is ordinary");
-        group.bench_function(name, |bencher| bencher.iter(|| judge(black_box(&policies), "team-a")));
+        assert!(!judge(&policies, &criteria).capped, "{name} is ordinary");
+        group.bench_function(name, |bencher| bencher.iter(|| judge(black_box(&policies), &criteria)));
     }
     // Enough to see which exceed the limit; there are many.
     group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(300));
     for (name, policies) in hard() {
         let policies: Vec<&NetworkPolicy> = policies.iter().collect();
-        group.bench_function(format!("hard/{name}"), |bencher| bencher.iter(|| judge(black_box(&policies), "team-a")));
+        group.bench_function(format!("hard/{name}"), |bencher| bencher.iter(|| judge(black_box(&policies), &criteria)));
     }
     group.finish();
 }

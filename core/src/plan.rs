@@ -143,7 +143,8 @@ pub fn plan(namespace: &Namespace, config: &Config, now: Timestamp, given_up: &B
             }
             plan.actions.extend(lifts(namespace));
         }
-        let shortfalls = if effective { Vec::new() } else { profile.shortfalls(namespace.verdict()) };
+        let shortfalls =
+            if effective { Vec::new() } else { profile.shortfalls(&namespace.verdict(profile.criteria())) };
         let conflicts = plan.conflicts.iter().map(|(name, conflict)| format!("NetworkPolicy {name} {conflict}"));
         let kept = stale.iter().filter(|_| needed).map(|name| {
             format!("NetworkPolicy {name} is not of this profile, and stays: without it the baseline is not effective")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy as ApiPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
     NetworkPolicyPort, NetworkPolicySpec,
@@ -10,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Class, Hole, Kind};
 use crate::policy::parse::{self, FieldError, ParseError, Source};
 use crate::policy::verdict::{Verdict, judge};
@@ -134,6 +136,7 @@ pub struct Profile {
     name: String,
     policies: Vec<Policy>,
     holes: HoleTable,
+    criteria: Criteria,
 }
 
 /// Why a set of policies is no profile.
@@ -146,10 +149,10 @@ impl Profile {
     ///
     /// # Errors
     /// [`NotEffective`], with what misses.
-    pub fn new(name: &str, policies: Vec<Policy>, holes: HoleTable) -> Result<Self, NotEffective> {
-        let profile = Self { name: name.to_owned(), policies, holes };
+    pub fn new(name: &str, policies: Vec<Policy>, holes: HoleTable, criteria: Criteria) -> Result<Self, NotEffective> {
+        let profile = Self { name: name.to_owned(), policies, holes, criteria };
         let parsed: Vec<&NetworkPolicy> = profile.policies.iter().map(|policy| &policy.parsed).collect();
-        let verdict = judge(&parsed, "any");
+        let verdict = judge(&parsed, &profile.criteria);
         match profile.shortfalls(&verdict).first() {
             None => Ok(profile),
             Some(shortfall) => Err(NotEffective(shortfall.clone())),
@@ -172,6 +175,18 @@ impl Profile {
     #[must_use]
     pub fn holes(&self) -> &HoleTable {
         &self.holes
+    }
+
+    /// What the holes of its namespaces are measured by.
+    #[must_use]
+    pub fn criteria(&self) -> &Criteria {
+        &self.criteria
+    }
+
+    /// Whether a class of hole may not be opened in a direction.
+    #[must_use]
+    pub fn denies(&self, direction: Direction, class: Class) -> bool {
+        self.holes.effect(direction, class) == Effect::Deny
     }
 
     /// What a hole gets.
@@ -209,6 +224,15 @@ impl Profiles {
     /// From profiles, by their names.
     pub fn new(profiles: impl IntoIterator<Item = Profile>) -> Self {
         Self(profiles.into_iter().map(|profile| (profile.name.clone(), profile)).collect())
+    }
+
+    /// The same, judged with other networks of the cluster's pods.
+    #[must_use]
+    pub fn with_cluster_cidrs(mut self, cluster_cidrs: &[IpNet]) -> Self {
+        for profile in self.0.values_mut() {
+            cluster_cidrs.clone_into(&mut profile.criteria.cluster_cidrs);
+        }
+        self
     }
 
     /// A profile.

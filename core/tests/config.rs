@@ -4,6 +4,7 @@
 
 use ringfence_core::config::{Config, Existing, Pods, Treatment};
 use ringfence_core::policy::Direction;
+use ringfence_core::policy::criteria::{Criteria, Wide};
 use ringfence_core::policy::lint::settle::Level;
 use ringfence_core::policy::lint::{Severity, catalogue};
 use ringfence_core::policy::verdict::judge;
@@ -64,7 +65,7 @@ fn a_built_in_profile_is_there_and_effective(#[case] name: &str) {
     let config = Config::default();
     let profile = config.profiles.get(name).unwrap();
     let parsed: Vec<_> = profile.policies().iter().map(|policy| &policy.parsed).collect();
-    let verdict = judge(&parsed, "team-a");
+    let verdict = judge(&parsed, &Criteria::default());
     assert!(profile.is_effective(&verdict) && !verdict.capped);
     assert_eq!(profile.shortfalls(&verdict), Vec::<String>::new());
     let object = serde_json::to_value(profile.policies()[0].managed_object("team-a")).unwrap();
@@ -74,16 +75,41 @@ fn a_built_in_profile_is_there_and_effective(#[case] name: &str) {
 }
 
 #[test]
-fn the_default_table_denies_what_is_open_to_all_and_warns_of_the_rest() {
-    let table = HoleTable::default();
+fn the_default_table_denies_what_is_wide_at_ingress_and_strict_its_starred_forms_too() {
+    let (default, config) = (HoleTable::default(), Config::default());
+    let strict = config.profiles.get("strict").unwrap().holes();
     for class in classes() {
         let text = class.to_string();
-        let denied: &[&str] = &["ALL", "CLUSTER", "W4", "W6"];
-        let ingress = if denied.contains(&text.as_str()) { Effect::Deny } else { Effect::Warn };
-        let egress = if denied[..2].contains(&text.as_str()) { Effect::Deny } else { Effect::Warn };
-        assert_eq!(table.effect(Direction::Ingress, class), ingress, "ingress {text}");
-        assert_eq!(table.effect(Direction::Egress, class), egress, "egress {text}");
+        let is_wide = ["ALL", "CLUSTER", "W4", "W6"].contains(&text.trim_end_matches('*'));
+        let (ingress, by_strict, egress) = match (is_wide, class.some) {
+            (false, _) => (Effect::Allow, Effect::Allow, Effect::Allow),
+            (true, false) => (Effect::Deny, Effect::Deny, Effect::Warn),
+            (true, true) => (Effect::Warn, Effect::Deny, Effect::Allow),
+        };
+        assert_eq!(default.effect(Direction::Ingress, class), ingress, "ingress {text}");
+        assert_eq!(strict.effect(Direction::Ingress, class), by_strict, "strict ingress {text}");
+        for table in [&default, strict] {
+            assert_eq!(table.effect(Direction::Egress, class), egress, "egress {text}");
+        }
     }
+}
+
+#[test]
+fn what_is_wide_is_set_for_each_profile_and_the_networks_of_the_cluster_for_all() {
+    let config = Config::parse(&json!({
+        "clusterCidrs": ["10.244.0.0/16", "fd00:10:244::/56"],
+        "profiles": { "standard": { "wide": { "ipv4": 8, "ipv6": 32, "ports": 16 } }, "strict": { "wide": { "ports": 0 } } },
+    }))
+    .unwrap();
+    let wide = |name: &str| config.profiles.get(name).unwrap().criteria().wide;
+    assert_eq!(wide("standard"), Wide { ipv4: 8, ipv6: 32, ports: 16 });
+    assert_eq!(wide("strict"), Wide { ports: 0, ..Wide::default() });
+    assert_eq!(wide("deny-all"), Wide::default());
+    for profile in config.profiles.iter() {
+        let cidrs: Vec<String> = profile.criteria().cluster_cidrs.iter().map(ToString::to_string).collect();
+        assert_eq!(cidrs, ["10.244.0.0/16", "fd00:10:244::/56"], "{}", profile.name());
+    }
+    assert_eq!(Config::parse(&config.to_value()).unwrap(), config);
 }
 
 #[rstest]
@@ -108,6 +134,7 @@ fn a_configuration_with_everything_set_reads_back_as_it_is() {
         "staleness": "90s", "certificates": { "validity": "30d", "overlap": "10m" },
         "profiles": {
             "web": {
+                "wide": { "ipv4": 8, "ipv6": 32, "ports": 16 },
                 "policies": [
                     { "name": "default-deny-all", "spec": { "podSelector": {}, "policyTypes": ["Ingress", "Egress"] } },
                     { "name": "v1.allow-web", "spec": {
@@ -171,6 +198,7 @@ fn deny_all() -> Value {
 
 #[rstest]
 #[case::at_the_top(json!({ "defaultProfil": "x" }), "defaultProfil")]
+#[case::in_wide(json!({ "profiles": { "standard": { "wide": { "ipv5": 1 } } } }), "profiles.standard.wide.ipv5")]
 #[case::in_limits(json!({ "limits": { "bodyBites": 1 } }), "limits.bodyBites")]
 #[case::in_a_profile(json!({ "profiles": { "standard": { "polices": [] } } }), "profiles.standard.polices")]
 #[case::in_holes(json!({ "profiles": { "standard": { "holes": { "inbound": {} } } } }), "profiles.standard.holes.inbound")]
@@ -214,6 +242,9 @@ fn an_unknown_field_is_an_error_at_every_level(#[case] value: Value, #[case] pat
 #[case::pods(json!({ "pods": true }), "pods")]
 #[case::host_network(json!({ "hostNetwork": "hold" }), "hostNetwork")]
 #[case::vendor_policies(json!({ "vendorPolicies": "" }), "vendorPolicies")]
+#[case::cluster_cidrs(json!({ "clusterCidrs": "10.0.0.0/8" }), "clusterCidrs")]
+#[case::wide(json!({ "profiles": { "standard": { "wide": [] } } }), "profiles.standard.wide")]
+#[case::a_prefix(json!({ "profiles": { "standard": { "wide": { "ipv4": "/7" } } } }), "profiles.standard.wide.ipv4")]
 #[case::lints_as_a_list(json!({ "lints": ["and-or"] }), "lints")]
 #[case::excluded(json!({ "excluded": "kube-system" }), "excluded")]
 #[case::an_item_of_excluded(json!({ "excluded": ["a", 1] }), "excluded[1]")]
@@ -319,6 +350,22 @@ fn a_length_of_time_is_printed_as_it_was_written(#[case] text: &str, #[case] hou
 #[case::no_overlap(
     json!({ "certificates": { "overlap": "10ms" } }),
     ("certificates.overlap", "shorter than", "at least 1s")
+)]
+#[case::a_prefix_of_nothing(
+    json!({ "profiles": { "standard": { "wide": { "ipv4": 0 } } } }),
+    ("profiles.standard.wide.ipv4", "not a prefix length", "1 to 32")
+)]
+#[case::a_prefix_that_is_too_long(
+    json!({ "profiles": { "standard": { "wide": { "ipv6": 129 } } } }),
+    ("profiles.standard.wide.ipv6", "not a prefix length", "1 to 128")
+)]
+#[case::more_ports_than_a_protocol_has(
+    json!({ "profiles": { "standard": { "wide": { "ports": 65535 } } } }),
+    ("profiles.standard.wide.ports", "out of range", "0 to 65534")
+)]
+#[case::no_cidr(json!({ "clusterCidrs": ["10.0.0.0/8", "pods"] }), ("clusterCidrs[1]", "not a CIDR", "10.244.0.0/16"))]
+#[case::a_cidr_with_host_bits(
+    json!({ "clusterCidrs": ["10.244.1.0/16"] }), ("clusterCidrs[0]", "host bits", "write 10.244.0.0/16")
 )]
 #[case::no_body(json!({ "limits": { "bodyBytes": 0 } }), ("limits.bodyBytes", "no body", "32 MiB"))]
 #[case::no_reviews(json!({ "limits": { "concurrentReviews": 0 } }), ("limits.concurrentReviews", "out of range", "1 to"))]

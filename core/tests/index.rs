@@ -5,6 +5,7 @@
 use ringfence_core::index::{Index, Pod};
 use ringfence_core::object::{Object, ObjectMeta};
 use ringfence_core::policy::NetworkPolicy;
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::parse::{Source, network_policy};
 use serde_json::json;
 
@@ -47,11 +48,11 @@ fn what_is_older_than_what_is_known_changes_nothing() {
     assert_eq!(index.get(TEAM).unwrap().isolation.mode.as_deref(), Some("enforce"));
     let namespace = index.contents_mut(TEAM);
     assert!(namespace.put_policy(policy("deny", 20, &["Ingress", "Egress"])));
-    assert!(namespace.verdict().is_complete());
+    assert!(namespace.verdict(&Criteria::default()).is_complete());
     assert!(!namespace.put_policy(policy("deny", 19, &["Ingress"])));
-    assert!(namespace.verdict().is_complete());
+    assert!(namespace.verdict(&Criteria::default()).is_complete());
     assert!(namespace.put_policy(policy("deny", 21, &["Ingress"])));
-    assert!(!namespace.verdict().is_complete());
+    assert!(!namespace.verdict(&Criteria::default()).is_complete());
     let lifted = Pod { held: false, uid: "p".to_owned(), version: 31, ..Pod::default() };
     assert!(namespace.put_pod("web", lifted));
     assert!(!namespace.put_pod("web", Pod { held: true, uid: "p".to_owned(), version: 30, ..Pod::default() }));
@@ -73,7 +74,7 @@ fn a_namespace_that_is_made_anew_has_nothing_of_its_predecessor_and_all_of_its_o
     // A write to the old namespace that is delivered late.
     assert!(!index.contents_mut(TEAM).put_policy(policy("old", 12, &["Ingress", "Egress"])));
     assert_eq!(names(&index), ["new"]);
-    assert!(!index.get(TEAM).unwrap().verdict().is_complete());
+    assert!(!index.get(TEAM).unwrap().verdict(&Criteria::default()).is_complete());
 }
 
 #[test]

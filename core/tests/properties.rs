@@ -9,14 +9,16 @@ mod support;
 use proptest::prelude::*;
 use ringfence_core::policy::Direction;
 use ringfence_core::policy::coverage::{self, Coverage};
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::holes::Kind;
 use ringfence_core::policy::verdict::judge;
 use serde_json::{Value, json};
 use support::agreement::{
-    NAMESPACE, check_added, check_coverage, check_holes, check_lost, check_opened, check_order, parsed, refs,
+    CRITERIA, check_added, check_allows_no_more, check_closing, check_coverage, check_holes, check_lost, check_opened,
+    check_order, check_participants, criteria, parsed, refs,
 };
 use support::clusters::{change, cluster};
-use support::generate::{policies, policy};
+use support::generate::{narrowed, narrowing, policies, policy};
 use support::lints::check_lints;
 use support::naive;
 use support::reach::{check_diff, check_reach};
@@ -30,15 +32,17 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn adding_a_policy_never_lessens_coverage_and_never_closes_a_hole(written in policies(), added in policy()) {
-        check_added(&written, &added);
+    fn adding_a_policy_never_lessens_coverage_and_never_closes_a_hole(
+        written in policies(), added in policy(), which in 0..CRITERIA
+    ) {
+        check_added(&written, &added, &criteria(which));
     }
 
     #[test]
     fn the_order_of_policies_and_a_policy_given_twice_change_nothing(
-        written in policies(), turn in 0..5usize, twice in 0..5usize
+        written in policies(), turn in 0..5usize, twice in 0..5usize, which in 0..CRITERIA
     ) {
-        check_order(&written, turn, twice);
+        check_order(&written, turn, twice, &criteria(which));
     }
 
     #[test]
@@ -47,8 +51,32 @@ proptest! {
     }
 
     #[test]
-    fn holes_are_what_trying_every_pod_peer_and_port_says_and_a_witness_has_them(written in policies()) {
-        check_holes(&written);
+    fn holes_are_what_trying_every_pod_stranger_address_and_port_says_and_a_witness_has_them(
+        written in policies(), which in 0..CRITERIA
+    ) {
+        check_holes(&written, &criteria(which));
+    }
+
+    #[test]
+    fn a_policy_takes_part_in_a_hole_exactly_where_trying_every_pod_says_so(
+        written in policies(), which in 0..CRITERIA, counted in 0..1024u16
+    ) {
+        check_participants(&written, &criteria(which), counted);
+    }
+
+    #[test]
+    fn without_those_who_take_part_no_hole_that_counts_is_left(written in policies(), which in 0..CRITERIA) {
+        check_closing(&written, &criteria(which));
+    }
+
+    #[test]
+    fn an_update_allows_no_more_exactly_where_trying_every_pod_peer_and_port_says_so(old in policy(), new in policy()) {
+        check_allows_no_more(&old, &new);
+    }
+
+    #[test]
+    fn an_update_that_takes_something_away_allows_no_more(old in policy(), change in narrowing()) {
+        check_allows_no_more(&old, &narrowed(&old, &change));
     }
 
     #[test]
@@ -81,16 +109,18 @@ proptest! {
     }
 
     #[test]
-    fn a_hole_is_opened_exactly_where_a_pod_has_it_and_did_not_have_it(before in policies(), after in policies()) {
-        check_opened(&before, &after);
+    fn a_hole_is_opened_exactly_where_a_pod_has_it_and_did_not_have_it(
+        before in policies(), after in policies(), which in 0..CRITERIA
+    ) {
+        check_opened(&before, &after, &criteria(which));
     }
 
     #[test]
     fn a_hole_is_opened_by_one_more_policy_exactly_where_a_pod_has_it_and_did_not_have_it(
-        before in policies(), added in policy()
+        before in policies(), added in policy(), which in 0..CRITERIA
     ) {
         let after: Vec<Value> = before.iter().cloned().chain([added]).collect();
-        check_opened(&before, &after);
+        check_opened(&before, &after, &criteria(which));
     }
 }
 
@@ -146,8 +176,8 @@ fn hostile() -> Vec<Value> {
             let half = if i % 2 == 0 { "0.0.0.0/1" } else { "128.0.0.0/1" };
             json!({ "metadata": { "name": format!("p{i}") }, "spec": {
                 "podSelector": pods, "policyTypes": ["Ingress", "Egress"],
-                "ingress": [{ "ports": [{ "port": 1000 + i }] }, { "from": [{ "ipBlock": { "cidr": half } }] }],
-                "egress": [{ "ports": [{ "port": 1000 + i }] }, { "to": [{ "ipBlock": { "cidr": half } }] }],
+                "ingress": [{ "ports": [{ "port": 1000 + i % 100 }] }, { "from": [{ "ipBlock": { "cidr": half } }] }],
+                "egress": [{ "ports": [{ "port": 1000 + i % 100 }] }, { "to": [{ "ipBlock": { "cidr": half } }] }],
             } })
         })
         .collect()
@@ -156,7 +186,7 @@ fn hostile() -> Vec<Value> {
 #[test]
 fn selectors_too_entangled_to_decide_are_taken_for_the_worse_and_the_verdict_says_so() {
     let policies = parsed(&hostile());
-    let verdict = judge(&refs(&policies), NAMESPACE);
+    let verdict = judge(&refs(&policies), &Criteria::default());
     assert!(verdict.capped);
     for direction in Direction::BOTH {
         let side = verdict.side(direction);
@@ -175,7 +205,7 @@ fn selectors_too_entangled_to_decide_are_taken_for_the_worse_and_the_verdict_say
 fn beside_a_policy_for_every_pod_coverage_is_complete_however_entangled_the_others_are() {
     let deny = json!({ "metadata": { "name": "deny" }, "spec": { "policyTypes": ["Ingress", "Egress"] } });
     let policies = parsed(&hostile().into_iter().chain([deny]).collect::<Vec<_>>());
-    let verdict = judge(&refs(&policies), NAMESPACE);
+    let verdict = judge(&refs(&policies), &Criteria::default());
     assert!(verdict.is_complete() && verdict.capped);
 }
 
@@ -200,7 +230,7 @@ fn a_namespace_with_two_hundred_ordinary_policies_is_decided_exactly() {
         .collect();
     written[7]["spec"]["ingress"] = json!([{ "from": [{ "ipBlock": { "cidr": "0.0.0.0/0" } }] }]);
     let policies = parsed(&written);
-    let verdict = judge(&refs(&policies), NAMESPACE);
+    let verdict = judge(&refs(&policies), &Criteria::default());
     assert!(!verdict.capped);
     assert_eq!(verdict.ingress.coverage, Coverage::Partial(Some(naive::Labels::new())));
     let world = verdict.ingress.holes.iter().find(|hole| hole.kind == Kind::W4).unwrap();
@@ -221,7 +251,7 @@ fn policies_as_large_as_a_request_may_be_do_not_overflow_the_stack() {
         vec![policy(&json!({}), json!([{ "from": peers }]))],
     ] {
         let policies = parsed(&written);
-        let verdict = judge(&refs(&policies), NAMESPACE);
+        let verdict = judge(&refs(&policies), &Criteria::default());
         assert!(verdict.capped || verdict.ingress.coverage.is_complete());
     }
 }
@@ -235,26 +265,32 @@ fn a_policy_that_selects_no_pod_is_not_named_for_what_others_open() {
         json!({ "metadata": { "name": "deny" } }),
     ];
     let policies = parsed(&written);
-    let holes = judge(&refs(&policies), NAMESPACE).ingress.holes;
+    let holes = judge(&refs(&policies), &Criteria::default()).ingress.holes;
     assert_eq!(
         (holes[0].class().to_string().as_str(), holes[0].policies.as_slice()),
         ("ALL", ["everybody".to_owned()].as_slice())
     );
-    check_holes(&written);
+    check_holes(&written, &Criteria::default());
 }
 
 #[test]
-fn what_every_pod_had_on_a_port_may_become_one_wide_peer_for_some_and_another_for_the_others() {
+fn some_pods_may_have_one_class_and_the_others_another() {
     let policy = |name: &str, pods: Value, rule: Value| json!({ "metadata": { "name": name }, "spec": { "podSelector": pods, "policyTypes": ["Ingress"], "ingress": [rule] } });
     let with = |operator: &str| json!({ "matchExpressions": [{ "key": "a", "operator": operator }] });
     let world = |cidr: &str| json!({ "from": [{ "ipBlock": { "cidr": cidr } }], "ports": [{ "protocol": "TCP" }] });
     let few = vec![policy("v4", with("Exists"), world("0.0.0.0/0")), policy("v6", with("DoesNotExist"), world("::/0"))];
-    let rest = policy("rest", json!({}), json!({ "ports": [{ "protocol": "UDP" }, { "protocol": "SCTP" }] }));
     let classes = |written: &[Value]| -> Vec<String> {
-        judge(&refs(&parsed(written)), NAMESPACE).ingress.holes.iter().map(|hole| hole.class().to_string()).collect()
+        let holes = judge(&refs(&parsed(written)), &Criteria::default()).ingress.holes;
+        holes.iter().map(|hole| hole.class().to_string()).collect()
     };
-    assert_eq!(classes(&few), ["PORTS"]);
-    let more: Vec<Value> = few.into_iter().chain([rest]).collect();
-    assert_eq!(classes(&more), ["W4*", "W6*", "PORTS"]);
-    check_holes(&more);
+    assert_eq!(classes(&few), ["W4", "W6"]);
+    for (ports, expected) in [
+        (json!([{ "protocol": "UDP", "port": 53 }]), &["W4", "W6", "PORTS"][..]),
+        (json!([{ "protocol": "UDP" }, { "protocol": "SCTP" }]), &["ALL"][..]),
+    ] {
+        let more: Vec<Value> =
+            few.iter().cloned().chain([policy("rest", json!({}), json!({ "ports": ports }))]).collect();
+        assert_eq!(classes(&more), expected);
+        check_holes(&more, &Criteria::default());
+    }
 }

@@ -11,6 +11,7 @@ use ringfence::report::{Extent, Judged, Meaning, Placed, Report, Sources, github
 use ringfence_core::config::Config;
 use ringfence_core::index::Index;
 use ringfence_core::policy::coverage::{self, Coverage};
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::holes::{self, Class, Hole, Kind};
 use ringfence_core::policy::lint::{self, Finding, catalogue};
 use ringfence_core::policy::parse::{Source, network_policy, network_policy_json};
@@ -42,13 +43,13 @@ pub fn run(data: &[u8]) {
     let config = Config::default();
     for namespace in index.iter() {
         let policies: Vec<&NetworkPolicy> = namespace.policies().collect();
-        obeys_the_rules(&policies, namespace.name());
+        obeys_the_rules(&policies, &Criteria::default());
         let profile = namespace.profile(&config).expect("there is always the default");
         report.namespaces.push(Judged {
             name: namespace.name().to_owned(),
             state: namespace.state(&config, profile, Timestamp::UNIX_EPOCH),
             profile: profile.name().to_owned(),
-            verdict: namespace.verdict().clone(),
+            verdict: namespace.verdict(profile.criteria()).into_owned(),
             extent: Extent::default(),
             host_network: Vec::new(),
             accepted: false,
@@ -156,11 +157,11 @@ fn classes(verdict: &Verdict, direction: Direction) -> Vec<Class> {
 }
 
 /// Policies are a union: their order does not matter, and one more takes nothing away.
-fn obeys_the_rules(policies: &[&NetworkPolicy], namespace: &str) {
-    let whole = judge(policies, namespace);
+fn obeys_the_rules(policies: &[&NetworkPolicy], criteria: &Criteria) {
+    let whole = judge(policies, criteria);
     let mut turned = policies.to_vec();
     turned.reverse();
-    let turned = judge(&turned, namespace);
+    let turned = judge(&turned, criteria);
     for direction in Direction::BOTH {
         let side = whole.side(direction);
         if !whole.capped && !turned.capped {
@@ -177,19 +178,19 @@ fn obeys_the_rules(policies: &[&NetworkPolicy], namespace: &str) {
             assert_eq!(hole.ports.is_some(), hole.kind == Kind::Ports, "{hole:?}");
         }
         assert_eq!(coverage::lost(policies, policies, direction), None);
-        assert_eq!(holes::opened(policies, policies, namespace, direction).0, []);
+        assert_eq!(holes::opened(policies, policies, direction, criteria).0, []);
     }
     for without in 0..policies.len().min(MANY) {
         let mut fewer = policies.to_vec();
         fewer.remove(without);
-        let before = judge(&fewer, namespace);
+        let before = judge(&fewer, criteria);
         if whole.capped || before.capped {
             continue;
         }
         for direction in Direction::BOTH {
             assert!(rank(&before.side(direction).coverage) <= rank(&whole.side(direction).coverage));
             assert_eq!(coverage::lost(&fewer, policies, direction), None);
-            assert_eq!(holes::opened(policies, &fewer, namespace, direction).0, []);
+            assert_eq!(holes::opened(policies, &fewer, direction, criteria).0, []);
             let now = classes(&whole, direction);
             for class in classes(&before, direction).into_iter().filter(|class| class.kind != Kind::Ports) {
                 let kept = |kind: Kind| now.iter().any(|other| other.kind == kind && other.some <= class.some);

@@ -17,7 +17,8 @@ type Keys = [(&'static str, [&'static str; 2])];
 
 const POD_KEYS: &Keys = &[("a", ["x", "y"]), ("b", ["x", ""]), ("c", ["x", "y"])];
 const PEER_KEYS: &Keys = &[("a", ["x", "y"]), ("b", ["x", ""])];
-const NAMESPACE_KEYS: &Keys = &[("env", ["x", "y"]), ("kubernetes.io/metadata.name", ["team-a", "team-b"])];
+const NAMESPACE_KEYS: &Keys =
+    &[("env", ["x", "y"]), ("kubernetes.io/metadata.name", ["team-a", "team-b"]), ("ringfence.dev/mode", ["x", "y"])];
 
 fn list<'a, T>(
     choices: &mut Unstructured<'a>,
@@ -55,8 +56,19 @@ fn selector(choices: &mut Unstructured<'_>, keys: &Keys) -> Result<Value> {
 }
 
 fn peer(choices: &mut Unstructured<'_>) -> Result<Value> {
-    const V4: &[&str] = &["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/8", "128.0.0.0/2", "192.0.0.0/2"];
-    const V6: &[&str] = &["::/0", "::/1", "8000::/1", "8000::/2", "c000::/2"];
+    const V4: &[&str] = &[
+        "0.0.0.0/0",
+        "0.0.0.0/1",
+        "128.0.0.0/1",
+        "10.0.0.0/8",
+        "128.0.0.0/2",
+        "192.0.0.0/2",
+        "8.0.0.0/7",
+        "12.0.0.0/7",
+        "10.244.0.0/16",
+    ];
+    const V6: &[&str] =
+        &["::/0", "::/1", "8000::/1", "8000::/2", "c000::/2", "64:ff9b::/96", "64:ff9b::800:0/103", "64:ff9b::/95"];
     Ok(match choices.int_in_range(0..=4u8)? {
         0 => json!({ "podSelector": selector(choices, PEER_KEYS)? }),
         1 => json!({ "namespaceSelector": selector(choices, NAMESPACE_KEYS)? }),
@@ -124,22 +136,25 @@ pub fn run(data: &[u8]) {
 }
 
 fn ask(choices: &mut Unstructured<'_>) -> Result<()> {
-    match choices.int_in_range(0..=7u8)? {
+    let criteria = agreement::criteria(choices.int_in_range(0..=agreement::CRITERIA - 1)?);
+    match choices.int_in_range(0..=9u8)? {
         0 => agreement::check_coverage(&policies(choices)?),
-        1 => agreement::check_holes(&policies(choices)?),
+        1 => agreement::check_holes(&policies(choices)?, &criteria),
         2 => {
             let (turn, twice) = (choices.int_in_range(0..=4usize)?, choices.int_in_range(0..=4usize)?);
-            agreement::check_order(&policies(choices)?, turn, twice);
+            agreement::check_order(&policies(choices)?, turn, twice, &criteria);
         }
-        3 => agreement::check_added(&policies(choices)?, &policy(choices)?),
+        3 => agreement::check_added(&policies(choices)?, &policy(choices)?, &criteria),
         4 => agreement::check_lost(&policies(choices)?, &policies(choices)?),
-        5 => agreement::check_opened(&policies(choices)?, &policies(choices)?),
+        5 => agreement::check_opened(&policies(choices)?, &policies(choices)?, &criteria),
+        8 => agreement::check_participants(&policies(choices)?, &criteria, choices.int_in_range(0..=1023)?),
+        9 => agreement::check_allows_no_more(&policy(choices)?, &policy(choices)?),
         // One policy comes or goes, as with most requests.
         question => {
             let few = policies(choices)?;
             let more: Vec<Value> = few.iter().cloned().chain([policy(choices)?]).collect();
             if question == 6 {
-                agreement::check_opened(&few, &more);
+                agreement::check_opened(&few, &more, &criteria);
             } else {
                 agreement::check_lost(&more, &few);
             }

@@ -104,7 +104,10 @@ impl FailOn {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.config.load()?;
+    let mut config = args.config.load()?;
+    if let Some(cluster_cidrs) = args.cluster.cidrs() {
+        config = config.with_cluster_cidrs(&cluster_cidrs);
+    }
     if let Some(name) = &args.profile
         && config.profiles.get(name).is_none()
     {
@@ -272,8 +275,8 @@ fn judge(
             name: name.to_owned(),
             state,
             profile: profile.name().to_owned(),
-            verdict: namespace.verdict().clone(),
-            extent: Extent::of(inventory, name, namespace.verdict()),
+            extent: Extent::of(inventory, name, &namespace.verdict(profile.criteria())),
+            verdict: namespace.verdict(profile.criteria()).into_owned(),
             host_network: inventory
                 .namespaces
                 .get(name)

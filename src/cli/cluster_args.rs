@@ -14,7 +14,8 @@ pub(super) struct ClusterArgs {
     /// azure-npm, gke, or none. Can be given several times.
     #[arg(long, value_name = "NAME")]
     cni: Vec<Cni>,
-    /// A network of pods, Services or nodes, such as 10.0.0.0/8. Can be given several times.
+    /// A network of pods, Services or nodes, such as 10.0.0.0/8, in place of clusterCidrs of the configuration. An ipBlock
+    /// that holds more than 1/16 of one is open to the cluster. Can be given several times.
     #[arg(long, value_name = "CIDR", value_parser = cidr)]
     cluster_cidr: Vec<IpNet>,
 }
@@ -32,8 +33,13 @@ impl ClusterArgs {
         if !self.cni.is_empty() {
             cluster.cni = self.cni.iter().map(|&cni| Plugin::named(cni)).collect();
         }
-        if !self.cluster_cidr.is_empty() {
-            cluster.networks = self.cluster_cidr.iter().map(IpNet::trunc).collect();
+        if let Some(cidrs) = self.cidrs() {
+            cluster.networks = cidrs;
         }
+    }
+
+    /// The networks of the cluster, where they are given.
+    pub(super) fn cidrs(&self) -> Option<Vec<IpNet>> {
+        (!self.cluster_cidr.is_empty()).then(|| self.cluster_cidr.iter().map(IpNet::trunc).collect())
     }
 }

@@ -393,7 +393,9 @@ fn why(namespace: &Namespace, config: &Config, now: Timestamp) -> String {
     match namespace.mode(now) {
         Some(Mode::Enforce) => {
             let profile = namespace.profile(config);
-            profile.map(|profile| profile.shortfalls(namespace.verdict()).join("; ")).unwrap_or_default()
+            profile
+                .map(|profile| profile.shortfalls(&namespace.verdict(profile.criteria())).join("; "))
+                .unwrap_or_default()
         }
         Some(mode) => format!("the mode is {mode}"),
         None => "the namespace has no mode".to_owned(),

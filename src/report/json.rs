@@ -2,7 +2,7 @@
 
 use ringfence_core::index::State;
 use ringfence_core::policy::coverage::Coverage;
-use ringfence_core::policy::holes::{Hole, Kind};
+use ringfence_core::policy::holes::{Hole, Kind, Peers, Share};
 use ringfence_core::policy::lint::Severity;
 use ringfence_core::policy::selectors::Labels;
 use ringfence_core::policy::verdict::Side;
@@ -47,6 +47,10 @@ struct HoleOut<'a> {
     policies: &'a [String],
     witness: Option<&'a Labels>,
     ports: Option<Vec<String>>,
+    /// Of PORTS alone: which class of strangers.
+    peers: Option<Peers>,
+    /// Of W4 and W6 alone: what part of the address family, from 0 to 1.
+    share: Option<Share>,
 }
 
 #[derive(Serialize)]
@@ -130,6 +134,8 @@ fn hole(hole: &Hole) -> HoleOut<'_> {
         policies: &hole.policies,
         witness: hole.witness.as_ref(),
         ports: hole.ports.as_ref().map(|ports| ports.iter().map(ToString::to_string).collect()),
+        peers: hole.peers,
+        share: hole.share,
     }
 }
 

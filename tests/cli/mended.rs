@@ -6,6 +6,7 @@ use ringfence::inventory;
 use ringfence::manifests::{self, Object};
 use ringfence_core::inventory::Plugin;
 use ringfence_core::policy::NetworkPolicy;
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::lint::{self, Finding, Fix};
 use ringfence_core::policy::verdict::judge;
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ fn findings(objects: &[Value], arguments: &[String]) -> Vec<Finding> {
     let mut found = lint::inventory(&inventory);
     for (name, namespace) in &inventory.namespaces {
         let policies: Vec<&NetworkPolicy> = namespace.policies.iter().map(|written| &written.policy).collect();
-        let verdict = judge(&policies, name);
+        let verdict = judge(&policies, &Criteria::default());
         found.extend(lint::namespace(&lint::View {
             namespace: name,
             policies: &policies,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ringfence::manifests::{Position, Problem};
 use ringfence::report::{Accepted, By, Extent, Judged, Meaning, Placed, Report, Sources};
 use ringfence_core::index::State;
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::lint::{Finding, Lint, Object, Severity, catalogue};
 use ringfence_core::policy::verdict;
 
@@ -36,7 +37,7 @@ fn namespace(name: &str, state: State, accepted: bool) -> Judged {
         name: name.to_owned(),
         state,
         profile: "standard".to_owned(),
-        verdict: verdict::judge(&[], name),
+        verdict: verdict::judge(&[], &Criteria::default()),
         extent: Extent::default(),
         host_network: Vec::new(),
         accepted,

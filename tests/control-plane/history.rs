@@ -194,8 +194,8 @@ impl Replay {
         let what = format!("Pod {namespace}/{} was bound by write {}", change.object.name_any(), change.version);
         let policies: Vec<&NetworkPolicy> =
             self.policies.get(namespace).into_iter().flat_map(BTreeMap::values).collect();
-        let verdict = judge(&policies, namespace);
         let profile = self.config.default_profile().unwrap();
+        let verdict = judge(&policies, profile.criteria());
         assert!(profile.is_effective(&verdict), "{what}, when the baseline was not effective: {verdict:#?}");
         assert!(self.isolated.get(namespace) == Some(&true), "{what}, when its namespace was not labelled as isolated");
     }

@@ -4,10 +4,12 @@ use super::Context;
 use crate::index::Namespace;
 use crate::inventory::Cluster;
 use crate::policy::NetworkPolicy;
+use crate::policy::criteria::Criteria;
 use crate::policy::lint::settle::{Subject, settle};
 use crate::policy::lint::{self, Finding, Object, Severity};
 use crate::policy::parse::Notes;
 use crate::policy::verdict::judge;
+use crate::profile::Profile;
 use crate::vocabulary::Mode;
 
 /// What the lints find in the new policy, and in the namespace's policies together that they did not find before. What opens
@@ -44,7 +46,7 @@ pub(super) fn warnings(
         lint::besides_holes(&lint::View {
             namespace,
             policies: &policies,
-            verdict: &judge(&policies, namespace),
+            verdict: &judge(&policies, profile.map_or(&Criteria::default(), Profile::criteria)),
             profile,
             cluster: &cluster,
             inventory: None,

@@ -11,6 +11,7 @@ use super::review::{Operation, Request};
 use super::{Context, Decided, Decision, Failure, Reason, Stop, claims};
 use crate::index::{Namespace, unexcused};
 use crate::object::{Object, nullable};
+use crate::policy::criteria::Criteria;
 use crate::policy::holes::Hole;
 use crate::policy::lint::peers;
 use crate::policy::parse::{Notes, ParseError, Source, noted_json};
@@ -296,6 +297,8 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
         }
     }
     let profile = context.namespace.map_or_else(|| context.config.default_profile(), |ns| ns.profile(context.config));
+    let default = Criteria::default();
+    let criteria = profile.map_or(&default, Profile::criteria);
     let (unexcused_before, unexcused_after) =
         (unexcused(before.iter().copied(), context.now), unexcused(after.iter().copied(), context.now));
     // What the namespace's own profile lets through is nothing to warn of, whoever writes it.
@@ -304,7 +307,7 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
         .is_some_and(|(profile, new)| profile.policies().iter().any(|policy| policy.parsed.spec == new.spec));
     let mut warnings = Vec::new();
     for direction in Direction::BOTH {
-        let (opened, _) = holes::opened(&unexcused_before, &unexcused_after, namespace, direction);
+        let (opened, _) = holes::opened(&unexcused_before, &unexcused_after, direction, criteria);
         for hole in &opened {
             match profile.map_or(Effect::Deny, |profile: &Profile| profile.effect(direction, hole)) {
                 Effect::Deny => return opened_hole(change, namespace, direction, hole),
@@ -315,7 +318,7 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decis
         }
         // Without an exception in force afterwards, all that opens has been seen.
         if unexcused_after.len() < after.len() {
-            let (with_excused, _) = holes::opened(&before, &after, namespace, direction);
+            let (with_excused, _) = holes::opened(&before, &after, direction, criteria);
             warnings.extend(
                 with_excused
                     .iter()

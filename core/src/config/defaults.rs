@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Certificates, Config, Duration, Existing, Limits, Pods, Treatment};
 use crate::policy::Direction;
-use crate::policy::holes::Kind;
+use crate::policy::criteria::Criteria;
+use crate::policy::holes::{Class, Kind};
 use crate::policy::lint::settle::Levels;
 use crate::profile::{BUILT_IN, Effect, HoleTable, Policy, Profile, Profiles, built_in};
 use crate::vocabulary::Mode;
@@ -21,6 +22,7 @@ pub(super) fn config() -> Config {
         vendor_policies: Treatment::Warn,
         excluded: BTreeSet::new(),
         longest_exemption: Duration::days(90),
+        cluster_cidrs: Vec::new(),
         profiles: profiles(),
         lints: Levels::default(),
         staleness: Duration::seconds(60),
@@ -53,21 +55,30 @@ fn profiles() -> Profiles {
     Profiles::new(BUILT_IN.into_iter().filter_map(|name| {
         let policies: Result<Vec<Policy>, _> =
             built_in(name)?.into_iter().map(|(policy, spec)| Policy::new(policy, spec)).collect();
-        Profile::new(name, policies.ok()?, HoleTable::default()).ok()
+        Profile::new(name, policies.ok()?, holes(name), Criteria::default()).ok()
     }))
 }
 
+/// The table of a profile that sets nothing in it: `strict` denies the starred holes at ingress too.
+pub(super) fn holes(profile: &str) -> HoleTable {
+    if profile != "strict" {
+        return HoleTable::default();
+    }
+    let default = HoleTable::default();
+    HoleTable::from_fn(|direction, class| match direction {
+        Direction::Ingress => default.effect(direction, Class { some: false, ..class }),
+        Direction::Egress => default.effect(direction, class),
+    })
+}
+
 impl Default for HoleTable {
-    /// ALL, CLUSTER and the world at ingress are denied. What concerns some pods only, the world at egress, and PORTS are
-    /// warned of, so that an ingress gateway's public pods are possible.
+    /// At ingress, ALL, CLUSTER, W4 and W6 are denied, and their starred forms are warned of, so that pods of a public
+    /// service can be named. At egress they are warned of, and their starred forms allowed. PORTS are allowed.
     fn default() -> Self {
-        Self::from_fn(|direction, class| {
-            let deny = match class.kind {
-                Kind::All | Kind::Cluster => true,
-                Kind::W4 | Kind::W6 => direction == Direction::Ingress,
-                Kind::Ports => false,
-            };
-            if deny && !class.some { Effect::Deny } else { Effect::Warn }
+        Self::from_fn(|direction, class| match (direction, class.kind, class.some) {
+            (_, Kind::Ports, _) | (Direction::Egress, _, true) => Effect::Allow,
+            (Direction::Ingress, _, false) => Effect::Deny,
+            (Direction::Ingress, _, true) | (Direction::Egress, _, false) => Effect::Warn,
         })
     }
 }

@@ -10,6 +10,7 @@ mod validate;
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::lint::settle::Levels;
@@ -106,6 +107,8 @@ pub struct Config {
     pub excluded: BTreeSet<String>,
     /// How far away the end of an exemption or exception may be.
     pub longest_exemption: Duration,
+    /// The networks of the cluster's pods, where they are known: blocks that hold much of one let the cluster in.
+    pub cluster_cidrs: Vec<IpNet>,
     /// The profiles.
     pub profiles: Profiles,
     /// What is set of lints: their severity, or that they are off.
@@ -139,6 +142,14 @@ impl Config {
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
         schema::document(self)
+    }
+
+    /// The same, with other networks of the cluster's pods.
+    #[must_use]
+    pub fn with_cluster_cidrs(mut self, cluster_cidrs: &[IpNet]) -> Self {
+        self.profiles = self.profiles.with_cluster_cidrs(cluster_cidrs);
+        cluster_cidrs.clone_into(&mut self.cluster_cidrs);
+        self
     }
 
     /// Whether a namespace is left alone.

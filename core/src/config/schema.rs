@@ -11,7 +11,16 @@ use crate::object::nullable;
 use crate::profile::Effect;
 use crate::vocabulary::Mode;
 
-crate::object::from_map_only!(File, ProfileFile, PolicyFile, HolesFile, DnsFile, CertificatesFile, LimitsFile);
+crate::object::from_map_only!(
+    File,
+    ProfileFile,
+    PolicyFile,
+    HolesFile,
+    WideFile,
+    DnsFile,
+    CertificatesFile,
+    LimitsFile
+);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
@@ -24,6 +33,7 @@ pub(super) struct File {
     pub(super) vendor_policies: Option<Treatment>,
     pub(super) excluded: Option<Vec<String>>,
     pub(super) longest_exemption: Option<Duration>,
+    pub(super) cluster_cidrs: Option<Vec<String>>,
     #[serde(deserialize_with = "nullable")]
     pub(super) profiles: BTreeMap<String, ProfileFile>,
     /// By id. A level is a word; `false` is what YAML 1.1, and so Helm, reads for `off`.
@@ -44,6 +54,8 @@ pub(super) struct ProfileFile {
     pub(super) policies: Option<Vec<PolicyFile>>,
     #[serde(deserialize_with = "nullable")]
     pub(super) holes: HolesFile,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) wide: WideFile,
     pub(super) dns: Option<DnsFile>,
 }
 
@@ -61,6 +73,15 @@ pub(super) struct HolesFile {
     pub(super) ingress: BTreeMap<String, Effect>,
     #[serde(deserialize_with = "nullable")]
     pub(super) egress: BTreeMap<String, Effect>,
+}
+
+/// How much may be open before it counts as wide.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, remote = "Self")]
+pub(super) struct WideFile {
+    pub(super) ipv4: Option<u64>,
+    pub(super) ipv6: Option<u64>,
+    pub(super) ports: Option<u64>,
 }
 
 /// Where the policy `allow-dns` leads: to any destination where `to` is left out, on UDP and TCP 53 where `ports` is.
@@ -106,7 +127,8 @@ pub(super) fn document(config: &Config) -> Value {
         .map(|profile| {
             let policies: Vec<PolicyOut<'_>> =
                 profile.policies().iter().map(|policy| PolicyOut { name: &policy.name, spec: &policy.api }).collect();
-            (profile.name().to_owned(), json!({ "policies": policies, "holes": profile.holes() }))
+            let wide = profile.criteria().wide;
+            (profile.name().to_owned(), json!({ "policies": policies, "holes": profile.holes(), "wide": wide }))
         })
         .collect();
     json!({
@@ -118,6 +140,7 @@ pub(super) fn document(config: &Config) -> Value {
         "vendorPolicies": config.vendor_policies,
         "excluded": config.excluded,
         "longestExemption": config.longest_exemption,
+        "clusterCidrs": config.cluster_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "staleness": config.staleness,
         "leaseDuration": config.lease_duration,
         "certificates": config.certificates,

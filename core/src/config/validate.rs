@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::schema::{CertificatesFile, DnsFile, File, HolesFile, LimitsFile, ProfileFile};
+use super::schema::{CertificatesFile, DnsFile, File, HolesFile, LimitsFile, ProfileFile, WideFile};
 use super::{Certificates, Config, Limits};
 use crate::policy::Direction;
+use crate::policy::criteria::{Criteria, Wide};
 use crate::policy::lint::settle::{Level, Levels};
 use crate::policy::lint::{Lint, catalogue};
 use crate::policy::parse::FieldError;
@@ -60,9 +62,11 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
     }
     config.certificates = certificates(file.certificates, &mut errors);
     config.limits = limits(file.limits, &mut errors);
+    let config_cidrs = cluster_cidrs(&file.cluster_cidrs.unwrap_or_default(), &mut errors);
+    config = config.with_cluster_cidrs(&config_cidrs);
     let mut profiles: Vec<Profile> = config.profiles.iter().cloned().collect();
     for (name, written) in file.profiles {
-        if let Some(profile) = self::profile(&name, written, &mut errors) {
+        if let Some(profile) = self::profile(&name, written, &config.cluster_cidrs, &mut errors) {
             profiles.push(profile);
         }
     }
@@ -234,7 +238,54 @@ fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
     limits
 }
 
-fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Profile> {
+fn cluster_cidrs(written: &[String], errors: &mut Errors) -> Vec<IpNet> {
+    let mut cidrs = Vec::with_capacity(written.len());
+    for (i, text) in written.iter().enumerate() {
+        let path = || format!("clusterCidrs[{i}]");
+        match text.parse::<IpNet>() {
+            Ok(cidr) if cidr.trunc() == cidr => cidrs.push(cidr),
+            Ok(cidr) => {
+                errors.push(error(path(), text, "host bits are set", format!("write {}", cidr.trunc())));
+            }
+            Err(_) => {
+                let fix = "write network/length, such as 10.244.0.0/16 or fd00:10:244::/56";
+                errors.push(error(path(), text, "not a CIDR", fix));
+            }
+        }
+    }
+    cidrs
+}
+
+/// The most that `wide.ports` may be. Every port of one protocol is always wide.
+const MOST_PORTS: u32 = 65_534;
+
+fn wide(written: &WideFile, path: &str, errors: &mut Errors) -> Wide {
+    let mut wide = Wide::default();
+    let mut prefix = |field: &str, value: Option<u64>, longest: u8, to: &mut u8| {
+        let Some(value) = value else { return };
+        match u8::try_from(value) {
+            Ok(prefix) if (1..=longest).contains(&prefix) => *to = prefix,
+            _ => {
+                let fix = format!("set 1 to {longest}; a hole that is to be accepted is set in the table of holes");
+                errors.push(error(format!("{path}.wide.{field}"), value.to_string(), "not a prefix length", fix));
+            }
+        }
+    };
+    prefix("ipv4", written.ipv4, 32, &mut wide.ipv4);
+    prefix("ipv6", written.ipv6, 128, &mut wide.ipv6);
+    if let Some(value) = written.ports {
+        match u32::try_from(value) {
+            Ok(ports) if ports <= MOST_PORTS => wide.ports = ports,
+            _ => {
+                let fix = format!("set 0 to {MOST_PORTS}; every port of a protocol is always wide");
+                errors.push(error(format!("{path}.wide.ports"), value.to_string(), "out of range", fix));
+            }
+        }
+    }
+    wide
+}
+
+fn profile(name: &str, written: ProfileFile, cluster_cidrs: &[IpNet], errors: &mut Errors) -> Option<Profile> {
     let path = format!("profiles.{name}");
     let before = errors.len();
     if !is_dns_label(name) {
@@ -280,11 +331,12 @@ fn profile(name: &str, written: ProfileFile, errors: &mut Errors) -> Option<Prof
     if let Some(dns) = written.dns {
         self::dns(dns, &path, &mut policies, errors);
     }
-    let holes = self::holes(&written.holes, &path, errors);
+    let holes = self::holes(name, &written.holes, &path, errors);
+    let criteria = Criteria { wide: wide(&written.wide, &path, errors), cluster_cidrs: cluster_cidrs.to_vec() };
     if errors.len() > before {
         return None;
     }
-    match Profile::new(name, policies, holes) {
+    match Profile::new(name, policies, holes, criteria) {
         Ok(profile) => Some(profile),
         Err(not_effective) => {
             let fix = "add a policy with podSelector: {}, policyTypes: [Ingress, Egress] and no rules, and take out what opens a denied hole";
@@ -308,8 +360,8 @@ fn dns(dns: DnsFile, path: &str, policies: &mut Vec<Policy>, errors: &mut Errors
     }
 }
 
-fn holes(written: &HolesFile, path: &str, errors: &mut Errors) -> HoleTable {
-    let mut table = HoleTable::default();
+fn holes(name: &str, written: &HolesFile, path: &str, errors: &mut Errors) -> HoleTable {
+    let mut table = super::defaults::holes(name);
     for (direction, side) in [(Direction::Ingress, &written.ingress), (Direction::Egress, &written.egress)] {
         for (class, effect) in side {
             if !table.set(direction, class, *effect) {

@@ -1,5 +1,6 @@
 //! One namespace: what its labels ask for, what its policies do, and what follows.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -8,9 +9,10 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::object::{Exception, ObjectMeta};
-use crate::policy::NetworkPolicy;
-use crate::policy::holes::Kind;
+use crate::policy::criteria::Criteria;
+use crate::policy::holes::{Hole, Kind};
 use crate::policy::verdict::{Verdict, judge};
+use crate::policy::{Direction, NetworkPolicy};
 use crate::profile::{Effect, Profile};
 use crate::vocabulary::{CONFLICT, EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
 
@@ -88,7 +90,7 @@ pub struct Pod {
 pub enum State {
     /// The baseline is effective.
     Isolated,
-    /// Effective, with ALL, CLUSTER, W4 or W6 holes that the profile only warns of or allows.
+    /// Effective, with ALL, CLUSTER, W4 or W6 at ingress, starred too, that the profile only warns of or allows.
     Weakened,
     /// Mode `enforce`, not effective yet.
     Pending,
@@ -148,7 +150,7 @@ pub struct Namespace {
     pub pods: BTreeMap<String, Pod>,
     policies: BTreeMap<String, Arc<NetworkPolicy>>,
     /// Judged when first asked for after a change, so that filling an index judges each namespace once.
-    verdict: OnceLock<Verdict>,
+    verdict: OnceLock<(Criteria, Verdict)>,
 }
 
 impl Namespace {
@@ -185,7 +187,12 @@ impl Namespace {
         self.exists = true;
         self.version = version;
         uid.clone_into(&mut self.uid);
-        self.isolation = Isolation::of(metadata);
+        let isolation = Isolation::of(metadata);
+        // Another profile can have other criteria.
+        if isolation.profile != before.3.profile {
+            self.verdict.take();
+        }
+        self.isolation = isolation;
         self.conflict = metadata.annotation(CONFLICT).map(str::to_owned);
         self.terminating = metadata.is_deleting();
         before != (false, self.terminating, self.conflict.clone(), self.isolation.clone())
@@ -273,10 +280,13 @@ impl Namespace {
         self.policies.values().map(AsRef::as_ref)
     }
 
-    /// What its policies do together.
+    /// What its policies do together, judged by the criteria of a profile.
     #[must_use]
-    pub fn verdict(&self) -> &Verdict {
-        self.verdict.get_or_init(|| judge(&self.policies().collect::<Vec<_>>(), &self.name))
+    pub fn verdict(&self, criteria: &Criteria) -> Cow<'_, Verdict> {
+        let judged = || judge(&self.policies().collect::<Vec<_>>(), criteria);
+        let (by, verdict) = self.verdict.get_or_init(|| (criteria.clone(), judged()));
+        // Others than those of its own profile are asked for where another profile is chosen.
+        if by == criteria { Cow::Borrowed(verdict) } else { Cow::Owned(judged()) }
     }
 
     /// The mode in force; `None` where it was never adopted.
@@ -299,14 +309,15 @@ impl Namespace {
     /// what policies with an exception in force open aside.
     #[must_use]
     pub fn is_effective(&self, profile: &Profile, now: Timestamp) -> bool {
-        if profile.is_effective(self.verdict()) {
+        let criteria = profile.criteria();
+        if profile.is_effective(&self.verdict(criteria)) {
             return true;
         }
         let without = unexcused(self.policies(), now);
-        if !self.verdict().is_complete() || without.len() == self.policies.len() {
+        if !self.verdict(criteria).is_complete() || without.len() == self.policies.len() {
             return false;
         }
-        judge(&without, &self.name).holes().all(|(direction, hole)| profile.effect(direction, hole) != Effect::Deny)
+        judge(&without, criteria).holes().all(|(direction, hole)| profile.effect(direction, hole) != Effect::Deny)
     }
 
     /// Whether the baseline is effective, judged by the profile that its label names.
@@ -324,11 +335,9 @@ impl Namespace {
         } else if mode == Some(Mode::Exempt) {
             State::Exempt
         } else if self.is_effective(profile, now) {
-            if self.verdict().holes().any(|(_, hole)| hole.kind != Kind::Ports) {
-                State::Weakened
-            } else {
-                State::Isolated
-            }
+            let is_wide =
+                |(direction, hole): (Direction, &Hole)| direction == Direction::Ingress && hole.kind != Kind::Ports;
+            if self.verdict(profile.criteria()).holes().any(is_wide) { State::Weakened } else { State::Isolated }
         } else if mode == Some(Mode::Enforce) {
             State::Pending
         } else {

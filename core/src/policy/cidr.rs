@@ -1,4 +1,4 @@
-//! CIDR blocks as ranges of addresses, and whether a union of them is a whole address family.
+//! CIDR blocks as ranges of addresses, and how many addresses a union of them holds.
 //!
 //! Semantics: `networking.k8s.io/v1.IPBlock`; `except` subtracts only inside its own block.
 
@@ -55,7 +55,54 @@ impl Family {
     }
 }
 
-/// How many of the addresses of `within` the ranges hold. `within` must not be all of IPv6: their number has no place.
+impl Family {
+    /// Every address.
+    #[must_use]
+    pub fn every(self) -> Range {
+        (0, self.last())
+    }
+}
+
+/// The /96 blocks of IPv6 in which an address stands for the IPv4 address in its last 32 bits: `64:ff9b::/96`, which a
+/// NAT64 translates (RFC 6052), and `::ffff:0:0/96`, by which sockets write IPv4 (RFC 4291).
+const EMBEDDING: [u128; 2] = [0x0064_ff9b << 96, 0xffff << 32];
+
+/// Splits IPv6 addresses into those that stand for themselves, and the IPv4 addresses that the others stand for.
+#[must_use]
+pub fn embedded(ranges: &[Range]) -> (Vec<Range>, Vec<Range>) {
+    let (mut v6, mut v4) = (ranges.to_vec(), Vec::new());
+    for first in EMBEDDING {
+        let last = first + u128::from(u32::MAX);
+        v6 = v6
+            .into_iter()
+            .flat_map(|(from, to)| {
+                if to < first || from > last {
+                    return [Some((from, to)), None];
+                }
+                v4.push((from.max(first) - first, to.min(last) - first));
+                [(from < first).then(|| (from, first - 1)), (to > last).then(|| (last + 1, to))]
+            })
+            .flatten()
+            .collect();
+    }
+    (v6, v4)
+}
+
+/// The same addresses, sorted, in as few ranges as can be.
+#[must_use]
+pub fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_unstable();
+    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
+    for (from, to) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if from <= end.saturating_add(1) => *end = (*end).max(to),
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
+}
+
+/// How many of the addresses of `within` the ranges hold; one too few for all of IPv6, whose number does not fit.
 #[must_use]
 pub fn held(mut ranges: Vec<Range>, within: Range) -> u128 {
     ranges.sort_unstable();
@@ -95,21 +142,4 @@ pub fn remaining(cidr: &IpNet, except: &[IpNet]) -> Vec<Range> {
         left.push((next, last));
     }
     left
-}
-
-/// Whether the ranges together are every address of the family.
-#[must_use]
-pub fn cover(mut ranges: Vec<Range>, family: Family) -> bool {
-    ranges.sort_unstable();
-    let mut next = 0u128;
-    for (from, to) in ranges {
-        if from > next {
-            return false;
-        }
-        if to >= family.last() {
-            return true;
-        }
-        next = next.max(to + 1);
-    }
-    false
 }

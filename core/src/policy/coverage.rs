@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::selectors::Labels;
-use super::space::{Budget, Capped, Found, Outlook, Owner, Prefer, Requirements, Set, Space};
+use super::space::{Budget, Capped, Found, Outlook, Owner, Prefer, Requirements, Scope, Set, Space};
 use super::{Direction, NetworkPolicy};
 
 /// How much of a namespace is isolated in one direction.
@@ -95,7 +95,7 @@ pub fn lost(before: &[&NetworkPolicy], after: &[&NetworkPolicy], direction: Dire
         let space = Space::new(&pod_boxes(&joined), &mut budget)?;
         let mut all = Set::with_capacity(joined.len());
         all.insert_range(..);
-        space.find(&all, Prefer::Neither, &mut budget, &mut |certain, possible, _| {
+        space.find(&all, Scope::All, Prefer::Neither, &mut budget, &mut |certain, possible, _| {
             Ok(if !is_before(possible) || is_after(certain) {
                 Outlook::Never
             } else if is_before(certain) && !is_after(possible) {

@@ -2,7 +2,7 @@
 
 use super::Direction;
 use super::coverage::Coverage;
-use super::holes::{Hole, Kind};
+use super::holes::{Hole, Kind, Peers};
 use super::ports::Ports;
 use super::selectors::Labels;
 
@@ -54,17 +54,32 @@ pub fn gap(direction: Direction, coverage: &Coverage) -> Option<String> {
 pub fn traffic(direction: Direction, hole: &Hole) -> String {
     let pods = match (&hole.witness, hole.some) {
         (Some(witness), true) => format!("some pods (one with {})", labels(witness)),
-        _ => "every pod".to_owned(),
+        (None, true) => "some pods".to_owned(),
+        (Some(witness), false) => format!("pods that no policy names (one with {})", labels(witness)),
+        (None, false) => "every pod".to_owned(),
     };
-    let verb = reach(direction);
-    let peers = match hole.kind {
-        Kind::All => "every peer on every port".to_owned(),
-        Kind::Cluster => "every pod of every namespace on every port".to_owned(),
-        Kind::W4 => "all of IPv4 on every port".to_owned(),
-        Kind::W6 => "all of IPv6 on every port".to_owned(),
-        Kind::Ports => format!("any peer on {}", hole.ports.as_deref().map(ports).unwrap_or_default()),
+    format!("{pods} {} {}", reach(direction), strangers(hole))
+}
+
+/// To whom a hole is open, and on which ports.
+#[must_use]
+pub fn strangers(hole: &Hole) -> String {
+    const ANY: &str = "peers that no policy names, in the cluster and beyond,";
+    const CLUSTER: &str = "pods that no policy names, of namespaces that no policy names,";
+    let share = || hole.share.map(|share| share.to_string());
+    let peers = match (hole.kind, hole.peers) {
+        (Kind::All, _) if hole.every_port => "any peer".to_owned(),
+        (Kind::All, _) | (Kind::Ports, None | Some(Peers::Any)) => ANY.to_owned(),
+        (Kind::Cluster, _) | (Kind::Ports, Some(Peers::Cluster)) => CLUSTER.to_owned(),
+        (Kind::W4, _) | (Kind::Ports, Some(Peers::Ipv4)) => share().unwrap_or_else(|| "a wide part of IPv4".to_owned()),
+        (Kind::W6, _) | (Kind::Ports, Some(Peers::Ipv6)) => share().unwrap_or_else(|| "a wide part of IPv6".to_owned()),
     };
-    format!("{pods} {verb} {peers}")
+    let ports = match (&hole.ports, hole.every_port) {
+        (Some(ports), _) => self::ports(ports),
+        (None, true) => "every port".to_owned(),
+        (None, false) => "many ports".to_owned(),
+    };
+    format!("{peers} on {ports}")
 }
 
 /// What stands between the pods of a policy and their peers.

@@ -6,7 +6,9 @@
 //! and the types of `networking.k8s.io/v1`.
 
 pub mod cidr;
+pub mod compare;
 pub mod coverage;
+pub mod criteria;
 pub mod cut;
 pub mod explain;
 pub mod holes;
@@ -113,7 +115,7 @@ impl Spec {
 }
 
 /// One rule: peers AND ports (`NetworkPolicyIngressRule`, `NetworkPolicyEgressRule`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Peers, ORed; `None` is every peer.
     pub peers: Option<Vec<Peer>>,
@@ -122,7 +124,7 @@ pub struct Rule {
 }
 
 /// One item of `from` or `to` (`networking.k8s.io/v1.NetworkPolicyPeer`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// Pods, by their namespace's labels AND their own.
     Pods {

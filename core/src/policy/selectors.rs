@@ -124,6 +124,22 @@ impl KeySet {
         }
     }
 
+    /// Whether every value that is admitted here is admitted there, absence aside.
+    fn values_are_within(&self, other: &Self) -> bool {
+        match (&self.values, &other.values) {
+            (Values::Only(mine), Values::Only(theirs)) => mine.iter().all(|value| has(theirs, value)),
+            (Values::Only(mine), Values::AllBut(theirs)) => !mine.iter().any(|value| has(theirs, value)),
+            (Values::AllBut(_), Values::Only(_)) => false,
+            (Values::AllBut(mine), Values::AllBut(theirs)) => theirs.iter().all(|value| has(mine, value)),
+        }
+    }
+
+    /// Whether whatever is admitted here is admitted there.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        (!self.absent || other.absent) && self.values_are_within(other)
+    }
+
     fn is_full(&self) -> bool {
         self.absent && matches!(&self.values, Values::AllBut(set) if set.is_empty())
     }
@@ -279,6 +295,19 @@ impl Selector {
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         self.keys.iter().all(|(key, set)| set.admits(labels.get(key).map(String::as_str)))
+    }
+
+    /// What a key may hold; `None` where it is not restricted.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Option<&KeySet> {
+        self.keys.binary_search_by(|(other, _)| other.as_str().cmp(key)).ok().map(|at| &self.keys[at].1)
+    }
+
+    /// Whether every set of labels that matches this matches the other.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.is_unsatisfiable()
+            || other.keys().all(|(key, theirs)| self.key(key).is_some_and(|mine| mine.is_within(theirs)))
     }
 
     /// The keys with what each may hold. Keys without a restriction are not listed.

@@ -131,22 +131,22 @@ pub struct Space<'a> {
     /// For each selector, the keys that it restricts, in their order.
     keys_of: Vec<Vec<Restriction>>,
     satisfiable: Set,
+    /// The selectors that match labels of which no value is mentioned.
+    unnamed: Set,
+}
+
+/// Which labels a search looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All that there can be.
+    All,
+    /// Those that nobody names: each key is absent, or has a value that no selector mentions.
+    Unnamed,
 }
 
 /// Every namespace carries its name as a label, and a name is never empty.
 fn always_present(owner: Owner, key: &str) -> bool {
     owner == Owner::Namespace && key == NAMESPACE_NAME_LABEL
-}
-
-/// Whether a selector matches labels of which none is mentioned by anybody: the first thing to try, since it answers
-/// most questions without a space.
-#[must_use]
-pub fn admits_unmentioned(selector: &Requirements<'_>) -> bool {
-    selector.iter().all(
-        |(owner, key, set)| {
-            if always_present(*owner, key) { set.admits_unmentioned() } else { set.admits(None) }
-        },
-    )
 }
 
 /// A valid label value that is none of these.
@@ -236,15 +236,29 @@ impl<'a> Space<'a> {
         // Two requirements that contradict each other leave a key with nothing, and the selector with no pod.
         let mut satisfiable = Set::with_capacity(boxes.len());
         satisfiable.insert_range(..);
+        let mut unnamed = satisfiable.clone();
         for key in &keys {
-            budget.spend((key.candidates.len() + 2) * boxes.len().div_ceil(64))?;
+            budget.spend((key.candidates.len() + 4) * boxes.len().div_ceil(64))?;
             let mut admitted = Set::with_capacity(boxes.len());
+            for &number in &key.unmentioned {
+                admitted.union_with(&key.candidates[number].admitted);
+            }
+            unnamed.intersect_with(&admitted);
             for candidate in &key.candidates {
                 admitted.union_with(&candidate.admitted);
             }
             satisfiable.intersect_with(&admitted);
         }
-        Ok(Self { keys, boxes: boxes.len(), words: boxes.len().div_ceil(64), keys_of, satisfiable })
+        Ok(Self { keys, boxes: boxes.len(), words: boxes.len().div_ceil(64), keys_of, satisfiable, unnamed })
+    }
+
+    /// The selectors that match some labels in the scope.
+    #[must_use]
+    pub fn within(&self, scope: Scope) -> &Set {
+        match scope {
+            Scope::All => &self.satisfiable,
+            Scope::Unnamed => &self.unnamed,
+        }
     }
 
     /// The selectors that match some labels.
@@ -262,15 +276,17 @@ impl<'a> Space<'a> {
     pub fn find(
         &self,
         among: &Set,
+        scope: Scope,
         prefer: Prefer,
         budget: &mut Budget,
         goal: &mut dyn FnMut(&Set, &Set, &mut Budget) -> Result<Outlook, Capped>,
     ) -> Result<Option<Found>, Capped> {
         budget.spend(16 + (self.keys.len() + self.boxes) / 8)?;
         let mut possible = among.clone();
-        possible.intersect_with(&self.satisfiable);
+        possible.intersect_with(self.within(scope));
         let mut search = Search {
             space: self,
+            scope,
             prefer,
             chosen: vec![None; self.keys.len()],
             open: self.keys_of.iter().map(Vec::len).collect(),
@@ -285,7 +301,7 @@ impl<'a> Space<'a> {
     /// # Errors
     /// [`Capped`] where the budget ends first.
     pub fn escape(&self, among: &Set, budget: &mut Budget) -> Result<Option<Found>, Capped> {
-        self.find(among, Prefer::Fewer, budget, &mut |certain, possible, _| {
+        self.find(among, Scope::All, Prefer::Fewer, budget, &mut |certain, possible, _| {
             Ok(if !certain.is_clear() {
                 Outlook::Never
             } else if possible.is_clear() {
@@ -306,10 +322,13 @@ pub struct Found {
     pub certain: Set,
     /// Selectors that match them, or would if keys that do not matter were set.
     pub possible: Set,
+    /// Every selector of the space that matches them, where keys that are left out are absent.
+    pub exact: Set,
 }
 
 struct Search<'s> {
     space: &'s Space<'s>,
+    scope: Scope,
     prefer: Prefer,
     chosen: Vec<Option<usize>>,
     /// For each selector that is still possible, how many of its keys are not chosen yet.
@@ -329,7 +348,8 @@ impl Search<'_> {
         match (self.goal)(&certain, possible, self.budget)? {
             Outlook::Never => return Ok(None),
             Outlook::Always => {
-                return Ok(Some(Found { pod: self.pod_labels(), certain, possible: possible.clone() }));
+                let exact = self.exact()?;
+                return Ok(Some(Found { pod: self.pod_labels(), certain, possible: possible.clone(), exact }));
             }
             Outlook::Open => {}
         }
@@ -361,7 +381,8 @@ impl Search<'_> {
         let space = self.space;
         let key = &space.keys[number];
         let mut worth = key.unmentioned.clone();
-        for restrictions in affected.ones().map(|index| &space.keys_of[index]) {
+        let named = self.scope == Scope::All;
+        for restrictions in affected.ones().filter(|_| named).map(|index| &space.keys_of[index]) {
             if let Ok(at) = restrictions.binary_search_by_key(&number, |restriction| restriction.key) {
                 self.budget.spend(1 + restrictions[at].mentions.len())?;
                 worth.extend_from_slice(&restrictions[at].mentions);
@@ -386,9 +407,15 @@ impl Search<'_> {
             Prefer::More => distinct.sort_by_cached_key(|(_, set)| std::cmp::Reverse(set.count_ones(..))),
         }
         let mut best: Vec<(usize, Set)> = Vec::new();
+        // Of two different sets that are equally large, neither includes the other.
+        let (mut last, mut others) = (usize::MAX, 0);
         for (number, narrowed) in distinct {
+            let size = narrowed.count_ones(..);
+            if size != last {
+                (last, others) = (size, best.len());
+            }
             let mut beaten = false;
-            for (_, other) in &best {
+            for (_, other) in &best[..others] {
                 self.budget.spend(1 + self.space.words / 4)?;
                 beaten = match self.prefer {
                     Prefer::Fewer => other.is_subset(&narrowed),
@@ -418,6 +445,19 @@ impl Search<'_> {
             .map(|restriction| restriction.key)
             .filter(|&key| self.chosen[key].is_none())
             .max_by_key(|&key| self.space.keys[key].restricted.intersection_count(possible)))
+    }
+
+    /// Every selector that matches what is chosen. A pod lacks the keys that are not.
+    fn exact(&mut self) -> Result<Set, Capped> {
+        self.budget.spend(self.space.keys.len() * (1 + self.space.words / 4))?;
+        let mut exact = Set::with_capacity(self.space.boxes);
+        exact.insert_range(..);
+        for (key, chosen) in self.space.keys.iter().zip(&self.chosen) {
+            if let Some(number) = chosen.or_else(|| key.unmentioned.first().copied()) {
+                exact.intersect_with(&key.candidates[number].admitted);
+            }
+        }
+        Ok(exact)
     }
 
     fn pod_labels(&self) -> Labels {

@@ -1,6 +1,7 @@
 //! The verdict on a namespace's policies: coverage and holes, in both directions.
 
 use super::coverage::{self, Coverage};
+use super::criteria::Criteria;
 use super::holes::{self, Hole};
 use super::{Direction, NetworkPolicy};
 
@@ -9,7 +10,7 @@ use super::{Direction, NetworkPolicy};
 pub struct Side {
     /// Which pods are isolated.
     pub coverage: Coverage,
-    /// What is let through all the same.
+    /// What is let through to strangers.
     pub holes: Vec<Hole>,
 }
 
@@ -50,14 +51,14 @@ impl Verdict {
 
 /// Judges the policies of one namespace. All of `policies` must be of that namespace.
 #[must_use]
-pub fn judge(policies: &[&NetworkPolicy], namespace: &str) -> Verdict {
-    let (ingress, a) = side(policies, namespace, Direction::Ingress);
-    let (egress, b) = side(policies, namespace, Direction::Egress);
+pub fn judge(policies: &[&NetworkPolicy], criteria: &Criteria) -> Verdict {
+    let (ingress, a) = side(policies, Direction::Ingress, criteria);
+    let (egress, b) = side(policies, Direction::Egress, criteria);
     Verdict { ingress, egress, capped: a || b }
 }
 
-fn side(policies: &[&NetworkPolicy], namespace: &str, direction: Direction) -> (Side, bool) {
+fn side(policies: &[&NetworkPolicy], direction: Direction, criteria: &Criteria) -> (Side, bool) {
     let (coverage, a) = coverage::coverage(policies, direction);
-    let (holes, b) = holes::holes(policies, namespace, direction);
+    let (holes, b) = holes::holes(policies, direction, criteria);
     (Side { coverage, holes }, a || b)
 }

@@ -11,6 +11,7 @@ use ringfence_core::index::{Index, Namespace};
 use ringfence_core::object::Object;
 use ringfence_core::plan::{Action, plan};
 use ringfence_core::policy::NetworkPolicy;
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::parse::{Source, network_policy};
 use ringfence_core::policy::verdict::judge;
 use ringfence_core::vocabulary::Mode;
@@ -272,7 +273,8 @@ impl Code {
         });
         assert!(known.is_none() || stored.is_some(), "a namespace that nobody told of");
         let contents = index.contents_mut(TEAM);
-        assert_eq!(contents.verdict(), &judge(&contents.policies().collect::<Vec<_>>(), TEAM));
+        let criteria = Criteria::default();
+        assert_eq!(*contents.verdict(&criteria), judge(&contents.policies().collect::<Vec<_>>(), &criteria));
         let mut policies = Policies::default();
         for policy in contents.policies() {
             let slot = NAMES.iter().position(|name| *name == policy.name).unwrap();
@@ -311,7 +313,7 @@ impl Code {
         let mut index = self.index(&replica.view);
         if replica.view.entry {
             // Judged before it changes: what is remembered must not outlive the change.
-            let _ = index.contents_mut(TEAM).verdict();
+            let _ = index.contents_mut(TEAM).verdict(&Criteria::default());
         }
         match news {
             News::Namespace(Some(object), _) => {

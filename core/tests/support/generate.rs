@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 const POD_VALUES: [(&str, [&str; 2]); 3] = [("a", ["x", "y"]), ("b", ["x", ""]), ("c", ["x", "y"])];
 const NAMESPACE_VALUES: [(&str, [&str; 2]); 2] =
     [("env", ["x", "y"]), ("kubernetes.io/metadata.name", ["team-a", "team-b"])];
+const RINGFENCE_VALUES: [(&str, [&str; 2]); 3] =
+    [NAMESPACE_VALUES[0], NAMESPACE_VALUES[1], ("ringfence.dev/mode", ["x", "y"])];
 
 fn requirement(keys: &'static [(&'static str, [&'static str; 2])]) -> impl Strategy<Value = Value> {
     (select(keys), 0..4u8, 1..4u8).prop_map(|((key, values), operator, which)| {
@@ -38,8 +40,29 @@ fn selector(keys: &'static [(&'static str, [&'static str; 2])]) -> impl Strategy
 }
 
 fn block() -> impl Strategy<Value = Value> {
-    const V4: [&str; 6] = ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/8", "128.0.0.0/2", "192.0.0.0/2"];
-    const V6: [&str; 5] = ["::/0", "::/1", "8000::/1", "8000::/2", "c000::/2"];
+    const V4: [&str; 10] = [
+        "0.0.0.0/0",
+        "0.0.0.0/1",
+        "128.0.0.0/1",
+        "10.0.0.0/8",
+        "128.0.0.0/2",
+        "192.0.0.0/2",
+        "8.0.0.0/7",
+        "12.0.0.0/7",
+        "10.244.0.0/16",
+        "10.244.0.0/20",
+    ];
+    const V6: [&str; 9] = [
+        "::/0",
+        "::/1",
+        "8000::/1",
+        "8000::/2",
+        "c000::/2",
+        "64:ff9b::/96",
+        "64:ff9b::800:0/103",
+        "64:ff9b::/95",
+        "fd00::/58",
+    ];
     let of = |all: &'static [&'static str]| {
         (select(all), prop::option::weighted(0.25, select(&all[1..]))).prop_map(|(cidr, except)| match except {
             Some(except) if cidr == "0.0.0.0/0" || cidr == "::/0" => json!({ "cidr": cidr, "except": [except] }),
@@ -51,7 +74,7 @@ fn block() -> impl Strategy<Value = Value> {
 
 fn peer() -> impl Strategy<Value = Value> {
     let pods = || selector(&POD_VALUES[..2]);
-    let namespaces = || selector(&NAMESPACE_VALUES);
+    let namespaces = || selector(&RINGFENCE_VALUES);
     prop_oneof![
         1 => pods().prop_map(|pods| json!({ "podSelector": pods })),
         3 => namespaces().prop_map(|namespaces| json!({ "namespaceSelector": namespaces })),
@@ -123,4 +146,47 @@ pub(crate) fn policies() -> impl Strategy<Value = Vec<Value>> {
         }
         policies
     })
+}
+
+/// A change that takes something away from a policy, by numbers that are taken modulo what there is.
+pub(crate) fn narrowing() -> impl Strategy<Value = (u8, usize, usize)> {
+    (0..7u8, 0..4usize, 0..4usize)
+}
+
+/// The policy with the change made to it, in both directions.
+pub(crate) fn narrowed(policy: &Value, (what, one, other): &(u8, usize, usize)) -> Value {
+    let mut new = policy.clone();
+    if *what == 0 {
+        let requirement = json!({ "key": "c", "operator": "In", "values": ["x"] });
+        match new["spec"]["podSelector"]["matchExpressions"].as_array_mut() {
+            Some(expressions) => expressions.push(requirement),
+            None => new["spec"]["podSelector"]["matchExpressions"] = json!([requirement]),
+        }
+    }
+    for (field, peers) in [("ingress", "from"), ("egress", "to")] {
+        let Some(rules) = new["spec"][field].as_array_mut().filter(|rules| !rules.is_empty()) else { continue };
+        let count = rules.len();
+        match what {
+            1 => {
+                rules.remove(one % count);
+            }
+            2 => rules.reverse(),
+            _ => {
+                let rule = &mut rules[one % count];
+                let list = if *what < 5 { peers } else { "ports" };
+                let Some(items) = rule[list].as_array_mut().filter(|items| items.len() > 1) else { continue };
+                let at = other % items.len();
+                match (what, items[at].get_mut("ipBlock")) {
+                    (3, Some(block)) if block["cidr"] == "0.0.0.0/0" => {
+                        block["except"] = json!(["0.0.0.0/1", "192.0.0.0/2"]);
+                    }
+                    (4, _) | (6, _) => items.reverse(),
+                    _ => {
+                        items.remove(at);
+                    }
+                }
+            }
+        }
+    }
+    new
 }

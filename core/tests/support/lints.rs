@@ -2,6 +2,7 @@
 
 use json_patch::jsonptr::PointerBuf;
 use ringfence_core::inventory::Cluster;
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::holes::Kind;
 use ringfence_core::policy::lint::{self, Finding, Fix, View};
 use ringfence_core::policy::parse::{Source, noted};
@@ -24,7 +25,7 @@ fn of_one(written: &Value) -> Vec<Finding> {
 fn findings(written: &[Value]) -> (Vec<Finding>, Vec<Finding>) {
     let policies: Vec<_> = written.iter().map(|object| noted(object, Source::Cluster).unwrap().0).collect();
     let policies: Vec<_> = policies.iter().collect();
-    let verdict = judge(&policies, NAMESPACE);
+    let verdict = judge(&policies, &Criteria::default());
     let cluster = Cluster::default();
     let view = View {
         namespace: NAMESPACE,

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use ringfence_core::index::State;
 use ringfence_core::plan::Action;
 use ringfence_core::policy::coverage::Coverage;
+use ringfence_core::policy::criteria::Criteria;
 use ringfence_core::policy::{Direction, explain};
 use ringfence_core::vocabulary::{EXEMPT_REASON, EXEMPT_UNTIL, GATE, HELD, ISOLATED, MODE, PROFILE};
 use serde_json::{Value, json};
@@ -74,7 +75,8 @@ fn before(api: &ApiServer, t: &mut Terminal) -> Result<()> {
     t.command("kubectl get pods -A                            # frontend/web and backend/db, and no policy");
     for (name, direction) in [("frontend", Direction::Egress), ("backend", Direction::Ingress)] {
         let namespace = api.namespace(name)?;
-        let coverage = &namespace.verdict().side(direction).coverage;
+        let verdict = namespace.verdict(&Criteria::default());
+        let coverage = &verdict.side(direction).coverage;
         let gap = explain::gap(direction, coverage).unwrap_or_else(|| "isolated".to_owned());
         t.line(*coverage == Coverage::Absent, &format!("{name}: {gap}"));
     }
@@ -125,7 +127,7 @@ async fn isolate(api: &mut ApiServer, t: &mut Terminal) -> Result<()> {
         .stored("pods", "team-a", "web")
         .is_some_and(|pod| pod["spec"]["schedulingGates"].as_array().is_some_and(Vec::is_empty));
     let after = api.namespace("team-a")?;
-    let complete = after.verdict().is_complete();
+    let complete = after.verdict(&Criteria::default()).is_complete();
     let labelled =
         api.stored("namespaces", "", "team-a").is_some_and(|stored| stored["metadata"]["labels"][ISOLATED] == "true");
     t.line(

@@ -1,39 +1,70 @@
-//! What a set of policies together lets through: which wide peers, on which ports.
+//! What a set of policies together lets through: which classes of strangers, on which ports.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
+use super::{Peers, Share};
 use crate::policy::cidr::{self, Family};
+use crate::policy::criteria::{Criteria, Network};
 use crate::policy::ports::{self, Ports, Protocol};
-use crate::policy::selectors::{KeySet, NAMESPACE_NAME_LABEL, Selector};
-use crate::policy::space::{self, Budget, Capped, Owner, Requirements, Set, Space};
+use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
+use crate::policy::space::{Budget, Capped, Set};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
+use crate::vocabulary::PREFIX;
 
-/// A kind of peer that nobody names one by one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Wide {
-    /// Every pod of every namespace.
-    Cluster,
-    /// Every IPv4 address.
-    V4,
-    /// Every IPv6 address.
-    V6,
+/// The classes of strangers that are let in, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Classes(u8);
+
+impl Classes {
+    const CLUSTER: Self = Self(1);
+    const V4: Self = Self(2);
+    const V6: Self = Self(4);
+    const ALL: Self = Self(7);
+
+    fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether all that `peers` stands for are in.
+    pub(super) fn has(self, peers: Peers) -> bool {
+        let wanted = of(peers).0;
+        self.0 & wanted == wanted
+    }
+
+    fn is_disjoint(self, other: Self) -> bool {
+        self.0 & other.0 == 0
+    }
+
+    /// Those of `self` that are not in `other`.
+    fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 }
 
-impl Wide {
-    /// All three, the one that may take a search last.
-    pub(super) const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Cluster];
+/// The classes that `peers` stands for.
+fn of(peers: Peers) -> Classes {
+    match peers {
+        Peers::Any => Classes::ALL,
+        Peers::Cluster => Classes::CLUSTER,
+        Peers::Ipv4 => Classes::V4,
+        Peers::Ipv6 => Classes::V6,
+    }
 }
+
+/// The three classes, one by one.
+const EACH: [Classes; 3] = [Classes::CLUSTER, Classes::V4, Classes::V6];
+
+/// On how many ports each class, and all three together, are let in: by [`Peers`].
+pub(super) type Counts = [u32; 4];
 
 /// What one rule lets through on its ports.
 struct Contribution {
     policy: usize,
-    any: bool,
-    /// Which of the union's boxes are this rule's.
-    boxes: Range<usize>,
-    /// Whether one of these boxes is every pod, and whether one admits a pod whose labels nobody mentions.
-    every_pod: bool,
-    unmentioned: bool,
+    /// The classes that it has alone.
+    alone: Classes,
+    /// The classes that it has alone, or that its blocks can have together with those of other rules.
+    part: Classes,
+    /// The addresses of its blocks, merged. Empty where it has every class alone.
     v4: Vec<cidr::Range>,
     v6: Vec<cidr::Range>,
 }
@@ -41,85 +72,158 @@ struct Contribution {
 /// Ports that no rule can tell apart, with the rules that allow them.
 struct Group {
     ports: Vec<Ports>,
+    /// How many ports that are.
+    count: u32,
     /// The rules that allow these ports and not all ports: those are [`Union::on_all_ports`].
     rules: Vec<usize>,
-    /// For each kind of wide peer, the policies that could help to let it through.
+    /// For each class, the policies that could help to let it in.
     helpers: [Set; 3],
-}
-
-impl Group {
-    fn has_numbers(&self) -> bool {
-        self.ports.iter().any(|ports| matches!(ports, Ports::Range(..)))
-    }
 }
 
 /// The union of what policies allow in one direction.
-pub(super) struct Union<'a> {
+pub(super) struct Union {
+    measures: Measures,
     contributions: Vec<Contribution>,
     on_all_ports: Vec<usize>,
     groups: Vec<Group>,
-    /// For each kind of wide peer, the policies that could help to let it through on any ports.
+    /// For each policy, the groups of the rules that are not for all ports.
+    groups_of: Vec<Vec<usize>>,
+    /// How many ports all groups have.
+    total: u32,
+    /// For each class, the policies that could help to let it in on any ports.
     helpers: [Set; 3],
-    /// For each kind of wide peer, the policies that decide whether it is let through on all ports, once asked for.
-    deciding: [Option<Set>; 3],
-    boxes: Vec<Requirements<'a>>,
-    /// The space of the boxes, once it was needed.
-    peers: Option<Result<Space<'a>, Capped>>,
-    /// Answers by kind of peer, group (or all ports), and the policies that help.
-    memo: HashMap<(Wide, Option<usize>, Set), bool>,
+    /// The policies that could help with any class.
+    helping: Set,
+    /// Answers by the policies that help.
+    memo: HashMap<Set, Counts>,
     /// Whether ports were not told apart because there are too many: all of them then count as open to every rule.
     pub(super) capped: bool,
+}
+
+/// How much of the addresses is wide.
+struct Measures {
+    v4: u128,
+    v6: u128,
+    networks: Vec<Network>,
+    ipv6_prefix: u8,
 }
 
 /// How many pairs of a rule and a class of ports that it allows are looked at. Past it ports are not told apart.
 const PORT_WORK: usize = 100_000;
 
-/// The peers of policies that name no namespace: their own.
-pub(super) fn own_namespace(namespace: &str) -> KeySet {
-    KeySet::one_of([namespace.to_owned()])
+/// Whether a selector of namespaces admits one that nobody names: it has a name that no selector mentions, and no other
+/// label. What is asked of Ringfence's own labels names no namespace, so it counts as met.
+pub(in crate::policy) fn admits_unnamed_namespace(namespaces: &Selector) -> bool {
+    !namespaces.is_unsatisfiable()
+        && namespaces.keys().all(|(key, set)| match key {
+            NAMESPACE_NAME_LABEL => set.admits_unmentioned(),
+            _ => key.starts_with(PREFIX) || set.admits(None),
+        })
 }
 
-fn contribution<'a>(policy: usize, rule: &'a Rule, own: &'a KeySet, boxes: &mut Vec<Requirements<'a>>) -> Contribution {
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    let first = boxes.len();
-    for peer in rule.peers.iter().flatten() {
-        match peer {
-            Peer::Pods { namespaces, pods } => {
-                let mut selector: Requirements<'a> = match namespaces {
-                    Some(namespaces) => namespaces.keys().map(|(key, set)| (Owner::Namespace, key, set)).collect(),
-                    None => vec![(Owner::Namespace, NAMESPACE_NAME_LABEL, own)],
-                };
-                selector.extend(pods.iter().flat_map(Selector::keys).map(|(key, set)| (Owner::Pod, key, set)));
-                boxes.push(selector);
-            }
-            Peer::Block { cidr: block, except } => match cidr::family(block) {
-                Family::V4 => v4.extend(cidr::remaining(block, except)),
-                Family::V6 => v6.extend(cidr::remaining(block, except)),
-            },
+/// Whether a selector of pods admits one that nobody names: each key is absent, or has a value that no selector mentions.
+fn admits_unnamed_pod(pods: &Selector) -> bool {
+    pods.keys().all(|(_, set)| set.admits(None) || set.admits_unmentioned())
+}
+
+/// Whether a peer lets in pods that nobody names, of namespaces that nobody names.
+pub(in crate::policy) fn lets_in_strangers(peer: &Peer) -> bool {
+    // Without a selector of namespaces it is the own namespace, which has a name.
+    matches!(peer, Peer::Pods { namespaces: Some(namespaces), pods }
+        if admits_unnamed_namespace(namespaces) && pods.as_ref().is_none_or(admits_unnamed_pod))
+}
+
+impl Measures {
+    fn new(criteria: &Criteria) -> Self {
+        Self {
+            v4: criteria.wide.addresses(Family::V4),
+            v6: criteria.wide.addresses(Family::V6),
+            networks: criteria.networks(),
+            ipv6_prefix: criteria.wide.ipv6,
         }
     }
-    let mine = &boxes[first..];
-    Contribution {
-        policy,
-        any: rule.peers.is_none(),
-        every_pod: mine.iter().any(Vec::is_empty),
-        unmentioned: mine.iter().any(space::admits_unmentioned),
-        boxes: first..boxes.len(),
-        v4,
-        v6,
-    }
-}
 
-impl Contribution {
-    /// Whether it could help to let a wide peer through. Pods that nobody names are let through by nobody unless by a
-    /// selector that admits what nobody mentions; the other selectors then matter too.
-    fn helps(&self, wide: Wide) -> bool {
-        self.any
-            || match wide {
-                Wide::Cluster => !self.boxes.is_empty(),
-                Wide::V4 => !self.v4.is_empty(),
-                Wide::V6 => !self.v6.is_empty(),
+    /// The addresses of the blocks of some peers, as IPv4 and IPv6. Addresses of IPv6 that stand for IPv4 count as that,
+    /// but for a block that is wide by itself: it is for IPv6.
+    fn addresses<'p>(&self, peers: impl Iterator<Item = &'p Peer>) -> (Vec<cidr::Range>, Vec<cidr::Range>) {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for peer in peers {
+            let Peer::Block { cidr: block, except } = peer else { continue };
+            let remaining = cidr::remaining(block, except);
+            match cidr::family(block) {
+                Family::V4 => v4.extend(remaining),
+                Family::V6 if block.prefix_len() < self.ipv6_prefix => v6.extend(remaining),
+                Family::V6 => {
+                    let (itself, embedded) = cidr::embedded(&remaining);
+                    v6.extend(itself);
+                    v4.extend(embedded);
+                }
             }
+        }
+        (cidr::merged(v4), cidr::merged(v6))
+    }
+
+    /// The classes that addresses have. They need not be merged.
+    fn classes(&self, v4: &[cidr::Range], v6: &[cidr::Range]) -> Classes {
+        let mut classes = Classes::default();
+        let wide = |ranges: &[cidr::Range], limit, family: Family| {
+            // What is not reached even if nothing overlaps need not be sorted.
+            let sum = ranges.iter().fold(0u128, |sum, (from, to)| sum.saturating_add(to - from).saturating_add(1));
+            sum > limit && cidr::held(ranges.to_vec(), family.every()) > limit
+        };
+        if wide(v4, self.v4, Family::V4) {
+            classes.add(Classes::V4);
+        }
+        if wide(v6, self.v6, Family::V6) {
+            classes.add(Classes::V6);
+        }
+        let lets_in = |network: &Network| {
+            let ranges = if network.family == Family::V4 { v4 } else { v6 };
+            cidr::held(ranges.to_vec(), network.range) > network.limit
+        };
+        if self.networks.iter().any(lets_in) {
+            classes.add(Classes::CLUSTER);
+        }
+        classes
+    }
+
+    /// The classes that addresses can have a part in.
+    fn part(&self, v4: &[cidr::Range], v6: &[cidr::Range]) -> Classes {
+        let mut part = Classes::default();
+        if !v4.is_empty() {
+            part.add(Classes::V4);
+        }
+        if !v6.is_empty() {
+            part.add(Classes::V6);
+        }
+        let meets = |network: &Network| {
+            let ranges = if network.family == Family::V4 { v4 } else { v6 };
+            ranges.iter().any(|(from, to)| *from <= network.range.1 && network.range.0 <= *to)
+        };
+        if self.networks.iter().any(meets) {
+            part.add(Classes::CLUSTER);
+        }
+        part
+    }
+
+    fn contribution(&self, policy: usize, rule: &Rule) -> Contribution {
+        let Some(peers) = &rule.peers else {
+            return Contribution {
+                policy,
+                alone: Classes::ALL,
+                part: Classes::ALL,
+                v4: vec![Family::V4.every()],
+                v6: vec![Family::V6.every()],
+            };
+        };
+        let (v4, v6) = self.addresses(peers.iter());
+        let mut alone = self.classes(&v4, &v6);
+        if peers.iter().any(lets_in_strangers) {
+            alone.add(Classes::CLUSTER);
+        }
+        let mut part = self.part(&v4, &v6);
+        part.add(alone);
+        Contribution { policy, alone, part, v4, v6 }
     }
 }
 
@@ -165,19 +269,30 @@ fn group(rules: &[(usize, &Rule)], classes: Vec<Ports>) -> Option<Vec<(Vec<usize
     Some(grouped)
 }
 
-impl<'a> Union<'a> {
+/// How many ports these are. A name is one.
+fn count(ports: &[Ports]) -> u32 {
+    ports
+        .iter()
+        .map(|ports| match ports {
+            Ports::Range(_, from, to) => u32::from(*to) - u32::from(*from) + 1,
+            Ports::Named(..) => 1,
+        })
+        .sum()
+}
+
+impl Union {
     /// The union of these policies. None are left out: which ones count is asked with each question.
-    pub(super) fn new(policies: &[&'a NetworkPolicy], own: &'a KeySet, direction: Direction) -> Self {
-        let rules: Vec<(usize, &'a Rule)> = policies
+    pub(super) fn new(policies: &[&NetworkPolicy], direction: Direction, criteria: &Criteria) -> Self {
+        let measures = Measures::new(criteria);
+        let rules: Vec<(usize, &Rule)> = policies
             .iter()
             .enumerate()
             .flat_map(|(index, policy)| {
                 policy.spec.rules(direction).into_iter().flatten().map(move |rule| (index, rule))
             })
             .collect();
-        let mut boxes = Vec::new();
         let contributions: Vec<Contribution> =
-            rules.iter().map(|(policy, rule)| contribution(*policy, rule, own, &mut boxes)).collect();
+            rules.iter().map(|(policy, rule)| measures.contribution(*policy, rule)).collect();
         let classes = ports::classes(rules.iter().flat_map(|(_, rule)| rule.ports.iter().flatten()));
         let grouped = group(&rules, classes);
         let capped = grouped.is_none();
@@ -187,35 +302,39 @@ impl<'a> Union<'a> {
             (0..rules.len()).filter(|&index| capped || rules[index].1.ports.is_none()).collect();
         let help = |helpers: &mut [Set; 3], indices: &[usize]| {
             for contribution in indices.iter().map(|&index| &contributions[index]) {
-                for wide in Wide::ALL.into_iter().filter(|wide| contribution.helps(*wide)) {
-                    helpers[wide as usize].insert(contribution.policy);
+                for (helpers, class) in helpers.iter_mut().zip(EACH) {
+                    if !contribution.part.is_disjoint(class) {
+                        helpers.insert(contribution.policy);
+                    }
                 }
             }
         };
-        let mut always = Wide::ALL.map(|_| Set::with_capacity(policies.len()));
+        let mut always = EACH.map(|_| Set::with_capacity(policies.len()));
         help(&mut always, &on_all_ports);
         let mut helpers = always.clone();
-        let groups = grouped
+        let mut groups_of: Vec<Vec<usize>> = vec![Vec::new(); policies.len()];
+        let groups: Vec<Group> = grouped
             .into_iter()
-            .map(|(rules, ports)| {
+            .enumerate()
+            .map(|(number, (rules, ports))| {
                 help(&mut helpers, &rules);
                 let mut here = always.clone();
                 help(&mut here, &rules);
-                Group { ports, rules, helpers: here }
+                for rule in &rules {
+                    let groups = &mut groups_of[contributions[*rule].policy];
+                    if groups.last() != Some(&number) {
+                        groups.push(number);
+                    }
+                }
+                Group { count: count(&ports), ports, rules, helpers: here }
             })
             .collect();
-        let deciding = [None, None, None];
-        Self {
-            contributions,
-            on_all_ports,
-            groups,
-            helpers,
-            deciding,
-            boxes,
-            peers: None,
-            memo: HashMap::new(),
-            capped,
-        }
+        let mut helping = helpers[0].clone();
+        helping.union_with(&helpers[1]);
+        helping.union_with(&helpers[2]);
+        let total = groups.iter().map(|group| group.count).sum();
+        let memo = HashMap::new();
+        Self { measures, contributions, on_all_ports, groups, groups_of, total, helpers, helping, memo, capped }
     }
 
     /// How many groups of ports there are.
@@ -223,145 +342,169 @@ impl<'a> Union<'a> {
         self.groups.len()
     }
 
+    /// How many ports there are, with the names that some rule has.
+    pub(super) fn total(&self) -> u32 {
+        self.total
+    }
+
     /// The ports of a group.
     pub(super) fn ports(&self, group: usize) -> &[Ports] {
         &self.groups[group].ports
     }
 
-    /// The policies that could help to let a wide peer through on the ports of a group, or on any.
-    pub(super) fn helpers(&self, wide: Wide, group: Option<usize>) -> &Set {
+    /// For each of the classes that `peers` stands for, the policies that could help to let it in, on the ports of a group
+    /// or on any.
+    pub(super) fn helpers(&self, peers: Peers, group: Option<usize>) -> impl Iterator<Item = &Set> {
         let helpers = group.map_or(&self.helpers, |group| &self.groups[group].helpers);
-        &helpers[wide as usize]
+        helpers.iter().zip(EACH).filter(move |(_, class)| !class.is_disjoint(of(peers))).map(|(set, _)| set)
     }
 
-    /// The policies that decide whether a wide peer is let through on all ports. Somebody must let it through on the
-    /// ports where fewest could; where each of these does so on all ports, nobody else matters.
-    pub(super) fn deciding_on_all_ports(&mut self, wide: Wide, budget: &mut Budget) -> Result<&Set, Capped> {
-        let at = wide as usize;
-        if self.deciding[at].is_none() {
-            budget.spend(self.groups.len() * (1 + self.helpers[at].len() / 256))?;
-            let with_numbers = self.groups.iter().filter(|group| group.has_numbers());
-            let scarcest = with_numbers.map(|group| &group.helpers[at]).min_by_key(|set| set.count_ones(..)).cloned();
-            let mut deciding = scarcest.unwrap_or_default();
-            let mut alone = Set::with_capacity(deciding.len());
-            for index in deciding.clone().ones() {
-                alone.insert(index);
-                if !self.lets_through_on_all_ports(wide, &alone, budget)? {
-                    deciding.clone_from(&self.helpers[at]);
-                    break;
-                }
-                alone.remove(index);
-            }
-            self.deciding[at] = Some(deciding);
-        }
-        Ok(self.deciding[at].as_ref().unwrap_or(&self.helpers[at]))
-    }
-
-    /// Whether nothing here can let any wide peer through, so that there is nothing to ask.
+    /// Whether nothing here can let a stranger in, even all of it together on one port: then there is nothing to ask.
     pub(super) fn is_narrow(&self) -> bool {
-        self.contributions.iter().all(|c| !c.any && c.v4.is_empty() && c.v6.is_empty() && !c.unmentioned)
+        if self.contributions.iter().any(|contribution| contribution.alone != Classes::default()) {
+            return false;
+        }
+        let all = |ranges: fn(&Contribution) -> &Vec<cidr::Range>| -> Vec<cidr::Range> {
+            self.contributions.iter().flat_map(|contribution| ranges(contribution).iter().copied()).collect()
+        };
+        self.measures.classes(&all(|c| &c.v4), &all(|c| &c.v6)) == Classes::default()
     }
 
-    /// Whether these policies together let a wide peer through on the ports of a group.
-    pub(super) fn lets_through(
-        &mut self,
-        wide: Wide,
-        group: usize,
-        policies: &Set,
-        budget: &mut Budget,
-    ) -> Result<bool, Capped> {
-        let here = &self.groups[group];
-        let helpers = &here.helpers[wide as usize];
-        // Free, so that what nobody could open is never taken for a hole, even past the cap.
-        if helpers.is_disjoint(policies) {
-            return Ok(false);
+    /// Whether a policy has a class that `peers` stands for on some port, by itself.
+    pub(super) fn has_alone(&mut self, peers: Peers, policy: usize, budget: &mut Budget) -> Result<bool, Capped> {
+        let mut alone = Set::with_capacity(self.groups_of.len());
+        alone.insert(policy);
+        let counts = self.counts(&alone, budget)?;
+        let classes = match peers {
+            Peers::Any => &Peers::EACH[..],
+            Peers::Cluster => &Peers::EACH[..1],
+            Peers::Ipv4 => &Peers::EACH[1..2],
+            Peers::Ipv6 => &Peers::EACH[2..],
+        };
+        Ok(classes.iter().any(|class| counts[*class as usize] > 0))
+    }
+
+    /// The classes that these policies let in on the ports of a group.
+    pub(super) fn on(&self, group: usize, policies: &Set, budget: &mut Budget) -> Result<Classes, Capped> {
+        self.of_rules(&self.groups[group].rules, policies, budget)
+    }
+
+    fn of_rules(&self, rules: &[usize], policies: &Set, budget: &mut Budget) -> Result<Classes, Capped> {
+        budget.spend(2 + (self.on_all_ports.len() + rules.len()) / 4)?;
+        let counted = || {
+            self.on_all_ports
+                .iter()
+                .chain(rules)
+                .map(|&index| &self.contributions[index])
+                .filter(|contribution| policies.contains(contribution.policy))
+        };
+        let (mut classes, mut part) = (Classes::default(), Classes::default());
+        let (mut sum, mut several) = (0, 0);
+        for contribution in counted() {
+            classes.add(contribution.alone);
+            part.add(contribution.part);
+            sum += contribution.v4.len() + contribution.v6.len();
+            several += 1;
         }
-        budget.spend(8 + policies.len() / 64)?;
-        let mut helping = helpers.clone();
-        helping.intersect_with(policies);
-        let asked = (wide, Some(group), helping);
-        if let Some(known) = self.memo.get(&asked) {
+        // Blocks of several rules can come to more than each of them.
+        if several > 1 && part.without(classes) != Classes::default() {
+            budget.spend(4 * sum)?;
+            let v4: Vec<cidr::Range> = counted().flat_map(|contribution| contribution.v4.iter().copied()).collect();
+            let v6: Vec<cidr::Range> = counted().flat_map(|contribution| contribution.v6.iter().copied()).collect();
+            classes.add(self.measures.classes(&v4, &v6));
+        }
+        Ok(classes)
+    }
+
+    /// The groups that some of these policies have rules for which are not for all ports.
+    fn touched(&self, policies: &Set, budget: &mut Budget) -> Result<Vec<usize>, Capped> {
+        budget.spend(policies.ones().map(|policy| 1 + self.groups_of[policy].len()).sum())?;
+        let mut touched: Vec<usize> =
+            policies.ones().flat_map(|policy| self.groups_of[policy].iter().copied()).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        Ok(touched)
+    }
+
+    /// On how many ports these policies together let each class in.
+    pub(super) fn counts(&mut self, policies: &Set, budget: &mut Budget) -> Result<Counts, Capped> {
+        budget.spend(4 + policies.len() / 64)?;
+        let mut helping = policies.clone();
+        helping.intersect_with(&self.helping);
+        if let Some(known) = self.memo.get(&helping) {
             return Ok(*known);
         }
-        budget.spend(self.on_all_ports.len() + here.rules.len())?;
-        let counted: Vec<&Contribution> = self
-            .on_all_ports
-            .iter()
-            .chain(&here.rules)
-            .map(|&index| &self.contributions[index])
-            .filter(|c| asked.2.contains(c.policy))
-            .collect();
-        let answer = counted.iter().any(|c| c.any)
-            || match wide {
-                Wide::Cluster => every_pod(&counted, &self.boxes, &mut self.peers, budget)?,
-                Wide::V4 => every_address(&counted, |c| &c.v4, Family::V4, budget)?,
-                Wide::V6 => every_address(&counted, |c| &c.v6, Family::V6, budget)?,
+        let mut counts = Counts::default();
+        let mut add = |classes: Classes, count: u32| {
+            for peers in Peers::ALL {
+                if classes.has(peers) {
+                    counts[peers as usize] += count;
+                }
+            }
+        };
+        let mut rest = self.total;
+        for group in self.touched(&helping, budget)? {
+            let count = self.groups[group].count;
+            rest -= count;
+            add(self.on(group, &helping, budget)?, count);
+        }
+        add(self.of_rules(&[], &helping, budget)?, rest);
+        self.memo.insert(helping, counts);
+        Ok(counts)
+    }
+
+    /// The most that these policies let in of a family on any one port.
+    pub(super) fn share(&self, family: Family, policies: &Set, budget: &mut Budget) -> Result<Share, Capped> {
+        let mut most = 0;
+        let mut rules: Vec<&[usize]> = vec![&[]];
+        rules.extend(self.touched(policies, budget)?.into_iter().map(|group| self.groups[group].rules.as_slice()));
+        for rules in rules {
+            let ranges = |contribution: &Contribution| match family {
+                Family::V4 => contribution.v4.clone(),
+                Family::V6 => contribution.v6.clone(),
             };
-        self.memo.insert(asked, answer);
-        Ok(answer)
+            budget.spend(2 + self.on_all_ports.len() + rules.len())?;
+            let counted = self.on_all_ports.iter().chain(rules).map(|&index| &self.contributions[index]);
+            let held: Vec<cidr::Range> =
+                counted.filter(|contribution| policies.contains(contribution.policy)).flat_map(ranges).collect();
+            budget.spend(4 * held.len())?;
+            most = most.max(cidr::held(held, family.every()));
+        }
+        Ok(Share::new(family, most))
     }
 
-    /// Whether these policies together let a wide peer through on every port.
-    pub(super) fn lets_through_on_all_ports(
-        &mut self,
-        wide: Wide,
-        policies: &Set,
+    /// Whether a class that `peers` stands for is let in on some port by `more`, and not by `fewer` without the policy. Only
+    /// the ports that the policy has rules for are looked at.
+    pub(super) fn loses(
+        &self,
+        peers: Peers,
+        policy: usize,
+        more: &Set,
+        fewer: &Set,
         budget: &mut Budget,
     ) -> Result<bool, Capped> {
-        let helpers = self.deciding[wide as usize].as_ref().unwrap_or(&self.helpers[wide as usize]);
-        // Free, so that what nobody could open is never taken for a hole, even past the cap.
-        if helpers.is_disjoint(policies) {
-            return Ok(false);
+        let mut without = fewer.clone();
+        without.remove(policy);
+        let for_all = self.on_all_ports.iter().any(|&index| self.contributions[index].policy == policy);
+        let (groups, rest) = if for_all {
+            let mut all = more.clone();
+            all.union_with(fewer);
+            (self.touched(&all, budget)?, true)
+        } else {
+            (self.groups_of[policy].clone(), false)
+        };
+        let lost = |rules: &[usize], budget: &mut Budget| {
+            let (with, without) = (self.of_rules(rules, more, budget)?, self.of_rules(rules, &without, budget)?);
+            Ok(!with.without(without).is_disjoint(of(peers)))
+        };
+        if rest && lost(&[], budget)? {
+            return Ok(true);
         }
-        budget.spend(8 + policies.len() / 64)?;
-        let mut helping = helpers.clone();
-        helping.intersect_with(policies);
-        let asked = (wide, None, helping);
-        if let Some(known) = self.memo.get(&asked) {
-            return Ok(*known);
-        }
-        let mut answer = true;
-        for group in 0..self.groups.len() {
-            budget.spend(1)?;
-            // A group of names only adds nothing to the numbers, which are all ports.
-            if self.groups[group].has_numbers() && !self.lets_through(wide, group, policies, budget)? {
-                answer = false;
-                break;
+        for group in groups {
+            if lost(&self.groups[group].rules, budget)? {
+                return Ok(true);
             }
         }
-        self.memo.insert(asked, answer);
-        Ok(answer)
+        Ok(false)
     }
-}
-
-fn every_pod<'a>(
-    counted: &[&Contribution],
-    boxes: &[Requirements<'a>],
-    peers: &mut Option<Result<Space<'a>, Capped>>,
-    budget: &mut Budget,
-) -> Result<bool, Capped> {
-    if counted.iter().any(|c| c.every_pod) {
-        return Ok(true);
-    }
-    if !counted.iter().any(|c| c.unmentioned) {
-        return Ok(false);
-    }
-    let space = peers.get_or_insert_with(|| Space::new(boxes, budget)).as_ref().map_err(|capped| *capped)?;
-    budget.spend(boxes.len() / 8)?;
-    let mut among = Set::with_capacity(boxes.len());
-    for c in counted {
-        among.insert_range(c.boxes.clone());
-    }
-    Ok(space.escape(&among, budget)?.is_none())
-}
-
-fn every_address(
-    counted: &[&Contribution],
-    ranges: impl for<'c> Fn(&'c Contribution) -> &'c Vec<cidr::Range>,
-    family: Family,
-    budget: &mut Budget,
-) -> Result<bool, Capped> {
-    budget.spend(4 * counted.iter().map(|c| ranges(c).len()).sum::<usize>())?;
-    let ranges: Vec<cidr::Range> = counted.iter().flat_map(|c| ranges(c).iter().copied()).collect();
-    Ok(cidr::cover(ranges, family))
 }

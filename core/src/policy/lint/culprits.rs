@@ -1,9 +1,11 @@
 //! Which rules of which policies open a hole: by themselves, or a smallest set of them together.
 
 use super::{View, words};
+use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Hole, Kind, holes};
 use crate::policy::selectors::Selector;
-use crate::policy::{Direction, NetworkPolicy, Rule, Spec};
+use crate::policy::{Direction, NetworkPolicy, Rule, Spec, explain};
+use crate::profile::Profile;
 
 /// Past so many rules they are not tried one by one for what they do together: all of them are named.
 const TRIED: usize = 64;
@@ -16,11 +18,18 @@ pub(super) struct Culprit<'a> {
     pub(super) path: String,
     /// What else has to be there, by policy and path; empty where it is opened here alone.
     pub(super) others: Vec<(&'a str, String)>,
+    /// What the rule opens, or the rules together, to the pods that they are for.
+    hole: Hole,
 }
 
 impl Culprit<'_> {
-    /// What opens it: to end a sentence about the hole with.
-    pub(super) fn by(&self) -> String {
+    /// What the rule lets through to its pods, and with which other rules.
+    pub(super) fn message(&self, direction: Direction) -> String {
+        let pods = words::pods(&self.policy.spec.pods);
+        format!("{pods} {} {}{}", explain::reach(direction), explain::strangers(&self.hole), self.by())
+    }
+
+    fn by(&self) -> String {
         const NAMED: usize = 4;
         if self.others.is_empty() {
             return ", by this rule alone".to_owned();
@@ -45,100 +54,114 @@ type Place<'a> = (&'a NetworkPolicy, usize, &'a Rule);
 
 /// The rules that open a hole, by policy. Where they open [`Kind::All`] and that is another hole, it is left to that one.
 pub(super) fn of<'a>(view: &View<'a>, direction: Direction, hole: &Hole) -> Vec<Culprit<'a>> {
+    let default = Criteria::default();
+    let rules = Opening { direction, criteria: view.profile.map_or(&default, Profile::criteria) };
     let policies: Vec<&'a NetworkPolicy> = hole
         .policies
         .iter()
         .filter_map(|name| view.policies.iter().find(|policy| policy.name == *name).copied())
         .collect();
-    let open =
-        |places: &[Place<'_>]| opens(places.iter().map(|(_, _, rule)| (*rule).clone()), direction, view.namespace);
-    let does = |places: &[Place<'_>]| {
-        let kinds = open(places);
-        kinds.contains(&hole.kind) || kinds.contains(&Kind::All)
-    };
     let mut found = Vec::new();
     let mut left: Vec<Place<'a>> = Vec::new();
     let mut by_one_policy = false;
     for policy in policies {
-        let rules: Vec<Place<'a>> =
+        let places: Vec<Place<'a>> =
             policy.spec.rules(direction).into_iter().flatten().enumerate().map(|(i, rule)| (policy, i, rule)).collect();
-        if !does(&rules) {
-            left.extend(rules);
+        let of_policy = rules.of(&places);
+        if !does(&of_policy, hole.kind) {
+            left.extend(places);
             continue;
         }
         by_one_policy = true;
         let mut by_one_rule = false;
-        for place in &rules {
-            let kinds = open(std::slice::from_ref(place));
-            by_one_rule |= kinds.contains(&hole.kind) || kinds.contains(&Kind::All);
-            if kinds.contains(&hole.kind) {
-                let path = narrowed(place, direction, hole.kind, view.namespace);
-                found.push(Culprit { policy, path, others: Vec::new() });
+        for place in &places {
+            let of_rule = rules.of(std::slice::from_ref(place));
+            by_one_rule |= does(&of_rule, hole.kind);
+            if let Some(mine) = of_kind(of_rule, hole.kind) {
+                let path = rules.narrowed(place, hole.kind);
+                found.push(Culprit { policy, path, others: Vec::new(), hole: mine });
             }
         }
-        if !by_one_rule && open(&rules).contains(&hole.kind) {
-            found.extend(together(rules, direction, &does));
+        if !by_one_rule && of_kind(of_policy, hole.kind).is_some() {
+            found.extend(rules.together(places, hole));
         }
     }
     if !by_one_policy {
-        found.extend(together(left, direction, &does));
+        found.extend(rules.together(left, hole));
     }
     found
 }
 
-/// The kinds of holes that rules open to the pods they are for, except [`Kind::Ports`].
-pub(super) fn opens(rules: impl Iterator<Item = Rule>, direction: Direction, namespace: &str) -> Vec<Kind> {
-    let rules = Some(rules.collect());
-    let (ingress, egress) = match direction {
-        Direction::Ingress => (rules, None),
-        Direction::Egress => (None, rules),
-    };
-    let mut policy = NetworkPolicy::opening_everything(String::new(), 0);
-    policy.spec = Spec { pods: Selector::default(), ingress, egress };
-    let (holes, _) = holes(&[&policy], namespace, direction);
-    holes.into_iter().map(|hole| hole.kind).filter(|kind| *kind != Kind::Ports).collect()
+fn does(holes: &[Hole], kind: Kind) -> bool {
+    holes.iter().any(|hole| hole.kind == kind || hole.kind == Kind::All)
 }
 
-/// The path of the one peer that does it, or else of the rule.
-fn narrowed((_, index, rule): &Place<'_>, direction: Direction, kind: Kind, namespace: &str) -> String {
-    let peers = rule.peers.as_deref().unwrap_or_default();
-    let only = |j: usize| Rule { peers: peers.get(j).map(|peer| vec![peer.clone()]), ports: rule.ports.clone() };
-    (0..peers.len())
-        .take(TRIED)
-        .find(|j| opens(std::iter::once(only(*j)), direction, namespace).contains(&kind))
-        .map_or_else(|| words::rule(direction, *index), |j| words::peer(direction, *index, j))
+fn of_kind(holes: Vec<Hole>, kind: Kind) -> Option<Hole> {
+    holes.into_iter().find(|hole| hole.kind == kind)
 }
 
-/// A smallest set of rules that do it together, as one culprit for each policy.
-fn together<'a>(
-    mut places: Vec<Place<'a>>,
+/// What rules open in a direction to the pods that they are for.
+struct Opening<'c> {
     direction: Direction,
-    does: &impl Fn(&[Place<'_>]) -> bool,
-) -> Vec<Culprit<'a>> {
-    if places.len() <= TRIED {
-        let mut at = 0;
-        while at < places.len() {
-            let place = places.remove(at);
-            if !does(&places) {
-                places.insert(at, place);
-                at += 1;
+    criteria: &'c Criteria,
+}
+
+impl Opening<'_> {
+    fn of(&self, places: &[Place<'_>]) -> Vec<Hole> {
+        self.by(places.iter().map(|(_, _, rule)| (*rule).clone()).collect())
+    }
+
+    /// The holes except [`Kind::Ports`].
+    fn by(&self, rules: Vec<Rule>) -> Vec<Hole> {
+        let (ingress, egress) = match self.direction {
+            Direction::Ingress => (Some(rules), None),
+            Direction::Egress => (None, Some(rules)),
+        };
+        let mut policy = NetworkPolicy::opening_everything(String::new(), 0);
+        policy.spec = Spec { pods: Selector::default(), ingress, egress };
+        let (mut holes, _) = holes(&[&policy], self.direction, self.criteria);
+        holes.retain(|hole| hole.kind != Kind::Ports);
+        holes
+    }
+
+    /// The path of the one peer that does it, or else of the rule.
+    fn narrowed(&self, (_, index, rule): &Place<'_>, kind: Kind) -> String {
+        let peers = rule.peers.as_deref().unwrap_or_default();
+        let only = |j: usize| Rule { peers: peers.get(j).map(|peer| vec![peer.clone()]), ports: rule.ports.clone() };
+        (0..peers.len())
+            .take(TRIED)
+            .find(|j| of_kind(self.by(vec![only(*j)]), kind).is_some())
+            .map_or_else(|| words::rule(self.direction, *index), |j| words::peer(self.direction, *index, j))
+    }
+
+    /// A smallest set of rules that do it together, as one culprit for each policy.
+    fn together<'a>(&self, mut places: Vec<Place<'a>>, hole: &Hole) -> Vec<Culprit<'a>> {
+        if places.len() <= TRIED {
+            let mut at = 0;
+            while at < places.len() {
+                let place = places.remove(at);
+                if !does(&self.of(&places), hole.kind) {
+                    places.insert(at, place);
+                    at += 1;
+                }
             }
         }
-    }
-    let named: Vec<(&'a NetworkPolicy, String)> =
-        places.iter().map(|(policy, index, _)| (*policy, words::rule(direction, *index))).collect();
-    let mut culprits: Vec<Culprit<'a>> = Vec::new();
-    for (at, (policy, path)) in named.iter().enumerate() {
-        if culprits.iter().any(|culprit| culprit.policy.name == policy.name) {
-            continue;
+        let mine = of_kind(self.of(&places), hole.kind).unwrap_or_else(|| hole.clone());
+        let named: Vec<(&'a NetworkPolicy, String)> =
+            places.iter().map(|(policy, index, _)| (*policy, words::rule(self.direction, *index))).collect();
+        let mut culprits: Vec<Culprit<'a>> = Vec::new();
+        for (at, (policy, path)) in named.iter().enumerate() {
+            if culprits.iter().any(|culprit| culprit.policy.name == policy.name) {
+                continue;
+            }
+            let others = named
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != at)
+                .map(|(_, (policy, path))| (policy.name.as_str(), path.clone()))
+                .collect();
+            culprits.push(Culprit { policy, path: path.clone(), others, hole: mine.clone() });
         }
-        let others = named
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != at)
-            .map(|(_, (policy, path))| (policy.name.as_str(), path.clone()))
-            .collect();
-        culprits.push(Culprit { policy, path: path.clone(), others });
+        culprits
     }
-    culprits
 }

@@ -71,7 +71,7 @@ pub(super) fn allow_all(view: &View<'_>, found: &mut Vec<Finding>) {
                 Finding::new(
                     &ALLOW_ALL,
                     Object::policy(view.namespace, &culprit.policy.name),
-                    format!("{}{}", explain::traffic(direction, hole), culprit.by()),
+                    culprit.message(direction),
                 )
                 .at(&culprit.path)
                 .help(format!(

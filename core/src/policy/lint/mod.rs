@@ -100,7 +100,7 @@ pub fn everything(
     });
     for (name, (known, profile)) in judged {
         let policies: Vec<&NetworkPolicy> = known.policies().collect();
-        let (verdict, profile) = (known.verdict(), Some(*profile));
+        let (verdict, profile) = (&known.verdict(profile.criteria()), Some(*profile));
         let view = View { namespace: name, policies: &policies, verdict, profile, inventory: Some(inventory), cluster };
         found.extend(namespace(&view));
         for written in inventory.namespaces.get(*name).iter().flat_map(|namespace| &namespace.policies) {

@@ -6,11 +6,12 @@ use serde_json::json;
 
 use super::catalogue::{AND_OR, SPOOFABLE_NAMESPACE, SPOOFABLE_POD};
 use super::words::{self, yaml};
-use super::world::{leaves_out, on_all_ports};
+use super::world::on_all_ports;
 use super::{ENOUGH, Finding, Object, is_full};
+use crate::policy::holes::admits_unnamed_namespace;
 use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
-use crate::vocabulary::{GUARDED, PROFILE};
+use crate::vocabulary::GUARDED;
 
 /// `and-or`, `spoofable-namespace` and `spoofable-pod`.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, found: &mut Vec<Finding>) {
@@ -87,7 +88,7 @@ fn spoofable(
         Some(pods) => json!({ "namespaceSelector": by_name, "podSelector": pods }),
         None => json!({ "namespaceSelector": by_name }),
     };
-    if leaves_out(namespaces) {
+    if admits_unnamed_namespace(namespaces) {
         if pods_need_a_label && !pods_full {
             let message = format!(
                 "{own} {verb} {which_pods} {of_namespaces}: whoever may start a pod in any of these can give it such labels"
@@ -95,7 +96,7 @@ fn spoofable(
             found.push(
                 Finding::new(&SPOOFABLE_POD, object, message).at(format!("{path}.podSelector")).snippet(named(item())),
             );
-        } else if namespaces.keys().any(|(key, _)| key != NAMESPACE_NAME_LABEL)
+        } else if namespaces.keys().any(|(key, _)| key != NAMESPACE_NAME_LABEL && !GUARDED.contains(&key))
             && !on_all_ports(rule)
             && !namespaces_full
         {
@@ -129,10 +130,7 @@ fn spoofable(
     found.push(
         Finding::new(&SPOOFABLE_NAMESPACE, object, message)
             .at(format!("{path}.namespaceSelector"))
-            .help(format!(
-                "select by {NAMESPACE_NAME_LABEL}, which only the API server sets; or, where Ringfence's webhook guards it, by \
-                 {PROFILE}, which takes permission to set"
-            ))
+            .help(format!("select by {NAMESPACE_NAME_LABEL}, which only the API server sets"))
             .snippet(named(item())),
     );
 }

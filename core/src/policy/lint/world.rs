@@ -11,24 +11,18 @@ use super::{Finding, Object, Severity, View, culprits, is_full};
 use crate::policy::cidr::{self, Family};
 use crate::policy::holes::Kind;
 use crate::policy::ports::{self, Ports, Protocol};
-use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
-use crate::policy::{Direction, NetworkPolicy, Peer, Rule, explain};
+use crate::policy::selectors::NAMESPACE_NAME_LABEL;
+use crate::policy::{Direction, NetworkPolicy, Peer, Rule};
 
 /// Where clouds serve a machine's metadata and credentials, over HTTP: AWS, Azure, Google Cloud and others.
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 const METADATA_PORT: u16 = 80;
 
-/// What is wide about one policy: near-world and near-all peers, the metadata address.
+/// What is wide about one policy: the metadata address. Blocks and selectors are the holes of a namespace.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, found: &mut Vec<Finding>) {
     let object = || Object::policy(namespace, &policy.name);
     let has_other_ways = is_let_through_by_name(policy);
     for (direction, index, rule) in words::rules(policy) {
-        if on_all_ports(rule) && !is_full(found, &OPEN_WORLD) {
-            near_world(policy, (direction, index, rule), &object, found);
-        }
-        if on_all_ports(rule) {
-            near_all(policy, (direction, index, rule), &object, found);
-        }
         if direction == Direction::Egress {
             metadata(policy, index, rule, has_other_ways, &object, found);
         }
@@ -45,8 +39,7 @@ pub(super) fn holes(view: &View<'_>, found: &mut Vec<Finding>) {
         };
         for culprit in culprits::of(view, direction, hole) {
             let object = Object::policy(view.namespace, &culprit.policy.name);
-            let message = format!("{}{}", explain::traffic(direction, hole), culprit.by());
-            let finding = Finding::new(lint, object, message).at(&culprit.path);
+            let finding = Finding::new(lint, object, culprit.message(direction)).at(&culprit.path);
             found.push(match hole.kind {
                 Kind::W4 => narrow(finding, direction, Family::V4),
                 Kind::W6 => narrow(finding, direction, Family::V6),
@@ -81,98 +74,10 @@ pub(super) fn on_all_ports(rule: &Rule) -> bool {
     })
 }
 
-type At<'a> = (Direction, usize, &'a Rule);
-
-/// Nearly all of the Internet, and not all of it: that is a hole.
-fn near_world(
-    policy: &NetworkPolicy,
-    (direction, index, rule): At<'_>,
-    object: &impl Fn() -> Object,
-    found: &mut Vec<Finding>,
-) {
-    for (family, name) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
-        let blocks: Vec<(usize, &IpNet, Vec<cidr::Range>)> = rule
-            .peers
-            .iter()
-            .flatten()
-            .enumerate()
-            .filter_map(|(j, peer)| match peer {
-                Peer::Block { cidr, except } if cidr::family(cidr) == family => {
-                    Some((j, cidr, cidr::remaining(cidr, except)))
-                }
-                _ => None,
-            })
-            .collect();
-        let ranges: Vec<cidr::Range> = blocks.iter().flat_map(|(_, _, ranges)| ranges.iter().copied()).collect();
-        if !is_much(ranges.clone(), family) || cidr::cover(ranges, family) {
-            continue;
-        }
-        let alone = blocks.iter().find(|(_, _, ranges)| is_much(ranges.clone(), family));
-        let (path, what) = match alone {
-            Some((j, cidr, _)) => (words::peer(direction, index, *j), block(cidr, rule.peers.iter().flatten().nth(*j))),
-            None => (words::rule(direction, index), "what the blocks of this rule come to together".to_owned()),
-        };
-        let message = format!(
-            "{} {} nearly all of {name} on every port: {what}",
-            words::pods(&policy.spec.pods),
-            explain::reach(direction)
-        );
-        found.push(narrow(Finding::new(&OPEN_WORLD, object(), message).at(path), direction, family));
-    }
-}
-
 /// More than three quarters of the Internet. Who leaves out the private networks leaves 99 of 100 addresses in.
 pub(super) fn is_much(ranges: Vec<cidr::Range>, family: Family) -> bool {
     let internet = family.internet();
     cidr::held(ranges, internet) > (internet.1 - internet.0) / 4 * 3
-}
-
-fn block(cidr: &IpNet, peer: Option<&Peer>) -> String {
-    match peer {
-        Some(Peer::Block { except, .. }) if !except.is_empty() => {
-            let except: Vec<String> = except.iter().map(ToString::to_string).collect();
-            words::short(&format!("{cidr} except {}", except.join(", ")))
-        }
-        _ => cidr.to_string(),
-    }
-}
-
-/// Whether a selector of namespaces says at most which ones it leaves out.
-pub(super) fn leaves_out(namespaces: &Selector) -> bool {
-    namespaces.keys().all(
-        |(key, set)| {
-            if key == NAMESPACE_NAME_LABEL { set.admits_unmentioned() } else { !set.needs_a_label() }
-        },
-    )
-}
-
-/// Near-all peers: every namespace but some, or every pod but some.
-fn near_all(
-    policy: &NetworkPolicy,
-    (direction, index, rule): At<'_>,
-    object: &impl Fn() -> Object,
-    found: &mut Vec<Finding>,
-) {
-    for (j, peer) in rule.peers.iter().flatten().enumerate() {
-        let Peer::Pods { namespaces: Some(namespaces), pods } = peer else { continue };
-        let pods_left_out = pods.as_ref().filter(|pods| !pods.selects_all());
-        if !leaves_out(namespaces)
-            || pods_left_out.is_some_and(|pods| pods.keys().any(|(_, set)| set.needs_a_label()))
-            || (namespaces.selects_all() && pods_left_out.is_none())
-            || is_full(found, &OPEN_CLUSTER)
-        {
-            continue;
-        }
-        let pods = pods_left_out.map_or_else(|| "every pod".to_owned(), words::pods);
-        let message = format!(
-            "{} {} {pods} {} on every port: these are all but a few, and any that is made tomorrow is among them",
-            words::pods(&policy.spec.pods),
-            explain::reach(direction),
-            words::of_namespaces(namespaces),
-        );
-        let finding = Finding::new(&OPEN_CLUSTER, object(), message).at(words::peer(direction, index, j));
-        found.push(named(finding, direction));
-    }
 }
 
 /// Who can reach it on TCP 80 can ask for it; a rule for other ports can't.
