@@ -98,11 +98,12 @@ fn core_alone(body: &[u8]) -> f64 {
         Context, Outcome, Webhook, decide, permission::Answers, response, review::Request,
     };
     let config = Config::default();
-    let answers = Answers::default();
+    let (answers, pending) = (Answers::default(), ringfence_core::index::reservations::Pending::default());
     let once = || {
         let request = Request::parse(std::hint::black_box(body)).unwrap();
         let now = jiff::Timestamp::now();
-        let context = Context { config: &config, controller: "c", now, namespace: None, answers: &answers };
+        let context =
+            Context { config: &config, controller: "c", now, namespace: None, pending: &pending, answers: &answers };
         let Outcome::Decided(decision) = decide(Webhook::Mutate, &request, &context) else { unreachable!() };
         std::hint::black_box(response::render(&request.uid, &decision).unwrap());
     };

@@ -12,5 +12,7 @@ pub mod object;
 pub mod plan;
 pub mod policy;
 pub mod profile;
+pub mod quarantine;
+pub mod record;
 pub mod text;
 pub mod vocabulary;

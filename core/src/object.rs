@@ -126,6 +126,9 @@ pub struct ObjectMeta<'a> {
     /// The resourceVersion; empty where the object does not come from an API server.
     #[serde(borrow, deserialize_with = "nullable")]
     pub resource_version: Cow<'a, str>,
+    /// How often the spec was written (`metadata.generation`); 0 where the object does not come from an API server.
+    #[serde(deserialize_with = "nullable")]
+    pub generation: i64,
     /// When it was created, by the API server's clock.
     #[serde(borrow)]
     pub creation_timestamp: Option<Cow<'a, str>>,

@@ -28,6 +28,14 @@ pub const EXCEPTION_UNTIL: &str = "ringfence.dev/exception-until";
 pub const IGNORE: &str = "ringfence.dev/ignore-";
 /// Annotation on a Namespace: what keeps the controller from making its baseline effective. Written by the controller.
 pub const CONFLICT: &str = "ringfence.dev/conflict";
+/// Annotation on a Namespace: when, under which rules and with which policies its baseline was last effective
+/// ([`crate::record::Record`]). Written by the controller.
+pub const EFFECTIVE: &str = "ringfence.dev/effective";
+/// The annotations of a Namespace that only the controller writes.
+pub const CONTROLLERS_ANNOTATIONS: [&str; 2] = [CONFLICT, EFFECTIVE];
+/// Annotation on a NetworkPolicy: the controller has removed the rules of one direction, because they opened a hole that
+/// the profile denies ([`crate::quarantine::Quarantine`]). The controller writes the annotation, and any user may remove it.
+pub const QUARANTINED: &str = "ringfence.dev/quarantined";
 /// Label on a Pod that is held.
 pub const HELD: &str = "ringfence.dev/held";
 /// Scheduling gate of a Pod that is held
@@ -38,6 +46,8 @@ pub const GATE: &str = "ringfence.dev/baseline";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`] on Ringfence's own policies, and its field manager.
 pub const RINGFENCE: &str = "ringfence";
+/// What the name of a profile's policy ends with where the name itself is taken by a policy of another meaning.
+const STAND_IN: &str = "-ringfence";
 /// Annotation that the kubelet puts on the mirror of a static pod
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-config-mirror>).
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -56,6 +66,12 @@ pub const NAMESPACE_CONTROLLERS: [&str; 2] =
     ["system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"];
 /// The API group of the resources that a user may be allowed to `use`.
 pub const GROUP: &str = "ringfence.dev";
+
+/// The name under which a policy of a profile is stored where its own name is taken by a policy of another meaning.
+#[must_use]
+pub fn stand_in(name: &str) -> String {
+    format!("{name}{STAND_IN}")
+}
 
 /// What Ringfence does in a namespace, as in Pod Security Admission, and `exempt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

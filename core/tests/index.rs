@@ -16,7 +16,7 @@ fn put_namespace(index: &mut Index, uid: &str, version: u64, mode: &str) -> bool
         "labels": { "ringfence.dev/mode": mode } } })
     .to_string();
     let metadata: ObjectMeta<'_> = serde_json::from_str::<Object<'_>>(&text).unwrap().into_metadata();
-    index.contents_mut(TEAM).put_object(&metadata)
+    index.put_namespace(TEAM, &metadata)
 }
 
 fn policy(name: &str, version: u64, types: &[&str]) -> NetworkPolicy {
@@ -59,22 +59,41 @@ fn what_is_older_than_what_is_known_changes_nothing() {
     assert!(namespace.put_pod("web", Pod { held: true, uid: "q".to_owned(), version: 29, ..Pod::default() }));
 }
 
-/// The watch of policies may be behind the one of namespaces, or ahead of it, when a namespace is made anew.
+/// The watch of policies may be behind the one of namespaces, or ahead of it, when a namespace is made anew. And contents can
+/// outlive a namespace whose finalizers were emptied (case 70).
 #[test]
-fn a_namespace_that_is_made_anew_has_nothing_of_its_predecessor_and_all_of_its_own() {
+fn case_70_what_is_known_of_a_policy_ends_with_its_own_deletion_only() {
     let mut index = Index::default();
     put_namespace(&mut index, "u1", 10, "enforce");
     index.contents_mut(TEAM).put_policy(policy("old", 11, &["Ingress", "Egress"]));
-    index.contents_mut(TEAM).put_policy(policy("new", 25, &["Ingress"]));
-    index.forget_namespace(TEAM, 20);
-    index.sweep(25);
+    index.forget_namespace(TEAM);
+    index.sweep();
     assert!(index.get(TEAM).is_none());
     put_namespace(&mut index, "u2", 24, "enforce");
-    assert_eq!(names(&index), ["new"]);
-    // A write to the old namespace that is delivered late.
-    assert!(!index.contents_mut(TEAM).put_policy(policy("old", 12, &["Ingress", "Egress"])));
-    assert_eq!(names(&index), ["new"]);
-    assert!(!index.get(TEAM).unwrap().verdict(&Criteria::default()).is_complete());
+    assert_eq!(names(&index), ["old"]);
+    // Until the watch of policies has come as far as the namespace, nothing is concluded from what is known.
+    assert!(!index.get(TEAM).unwrap().is_caught_up());
+    assert_eq!(index.policies_come_to(23), Vec::<String>::new());
+    assert_eq!(index.behind(), [TEAM]);
+    assert_eq!(index.policies_come_to(25), [TEAM]);
+    assert!(index.get(TEAM).unwrap().is_caught_up() && index.behind().is_empty());
+    assert_eq!(names(&index), ["old"]);
+    assert!(index.contents_mut(TEAM).remove_policy_at("old", 26));
+    // Another write of the same namespace changes nothing about it.
+    put_namespace(&mut index, "u2", 30, "enforce");
+    assert!(index.get(TEAM).unwrap().is_caught_up());
+}
+
+#[test]
+fn a_namespace_is_judged_once_its_policies_were_listed_or_a_newer_write_was_delivered() {
+    let mut index = Index::default();
+    index.policies_come_to(50);
+    put_namespace(&mut index, "u1", 40, "enforce");
+    assert!(index.get(TEAM).unwrap().is_caught_up());
+    put_namespace(&mut index, "u2", 60, "enforce");
+    assert!(!index.get(TEAM).unwrap().is_caught_up());
+    assert!(index.policies_listed(TEAM) && !index.policies_listed(TEAM));
+    assert!(index.get(TEAM).unwrap().is_caught_up());
 }
 
 #[test]
@@ -89,12 +108,14 @@ fn the_late_news_of_a_deletion_does_not_take_away_what_was_made_since() {
 }
 
 #[test]
-fn what_is_left_of_a_namespace_goes_once_the_watch_of_its_contents_has_come_as_far() {
+fn what_is_left_of_a_namespace_goes_with_the_last_of_its_contents() {
     let mut index = Index::default();
     put_namespace(&mut index, "u1", 10, "enforce");
-    index.forget_namespace(TEAM, 20);
-    index.sweep(19);
+    index.contents_mut(TEAM).put_policy(policy("deny", 11, &["Ingress"]));
+    index.forget_namespace(TEAM);
+    index.sweep();
     assert_eq!(index.names(), [TEAM]);
-    index.sweep(20);
+    assert!(index.contents_mut(TEAM).remove_policy_at("deny", 12));
+    index.sweep_one(TEAM);
     assert_eq!(index.names(), Vec::<String>::new());
 }

@@ -7,9 +7,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use ringfence_core::config::Config;
-use ringfence_core::index::{Index, Namespace, Pod};
+use ringfence_core::index::{Index, Namespace, Pod, State};
 use ringfence_core::plan::{Action, Conflict, Notice, Plan, plan};
 use ringfence_core::policy::parse::{Source, network_policy};
+use ringfence_core::policy::{Direction, NetworkPolicy};
+use ringfence_core::quarantine::Quarantined;
+use ringfence_core::record::Record;
 use ringfence_core::vocabulary::Mode;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -51,7 +54,7 @@ impl Start {
 
     fn holding(mut self, pods: &[&str]) -> Self {
         for pod in pods {
-            let held = Pod { held: true, running: true, ..Pod::default() };
+            let held = Pod { held: true, may_run: true, ..Pod::default() };
             self.0.namespace_mut(TEAM).pods.insert((*pod).to_owned(), held);
         }
         self
@@ -91,7 +94,26 @@ impl Start {
                     assert!(namespace.put_policy(network_policy(&object, Source::File).unwrap()));
                 }
                 Action::Prune(name) => assert!(namespace.remove_policy(name)),
-                Action::SetIsolated(isolated) => namespace.isolation.isolated = isolated.then(|| "true".to_owned()),
+                Action::Quarantine(suspect) => {
+                    let mut policy = namespace.policy(&suspect.name).unwrap().clone();
+                    let rules = match suspect.direction {
+                        Direction::Ingress => &mut policy.spec.ingress,
+                        Direction::Egress => &mut policy.spec.egress,
+                    };
+                    assert!(rules.replace(Vec::new()).is_some_and(|rules| !rules.is_empty()), "{suspect:?}");
+                    policy.quarantined = policy.quarantined.with(suspect.direction);
+                    namespace.put_policy(policy);
+                }
+                Action::EndQuarantine(name, _) => {
+                    let policy = namespace.policy(name).unwrap().clone();
+                    namespace.put_policy(NetworkPolicy { quarantined: Quarantined::default(), ..policy });
+                }
+                Action::Isolate(record) => {
+                    namespace.isolation.isolated = Some("true".to_owned());
+                    namespace.effective = Some(record.clone());
+                }
+                Action::DropIsolated => namespace.isolation.isolated = None,
+                Action::Record(record) => namespace.effective.clone_from(record),
                 Action::EndExemption => namespace.isolation.mode = Some("enforce".to_owned()),
                 Action::Report(text) => namespace.conflict.clone_from(text),
                 Action::Lift(pod) => namespace.pods.get_mut(pod).unwrap().held = false,
@@ -123,8 +145,27 @@ fn check(namespace: &Namespace, config: &Config, plan: &Plan) {
     for action in &plan.actions {
         match action {
             Action::Lift(_) => assert!(mode != Some(Mode::Enforce) || effective, "lifts before it is effective"),
-            Action::SetIsolated(true) => assert!(mode == Some(Mode::Enforce) && effective, "isolated is not true"),
-            Action::SetIsolated(false) => assert!(mode != Some(Mode::Enforce) || !effective, "isolated is true"),
+            Action::Isolate(record) | Action::Record(Some(record)) => {
+                assert!(mode == Some(Mode::Enforce) && effective, "isolated is not true");
+                assert!(
+                    Record::parse(record).is_some_and(|record| record.is_under(namespace.profile(config).unwrap()))
+                );
+            }
+            Action::DropIsolated => {
+                let says_true = namespace.isolation.isolated.as_deref() == Some("true");
+                assert!(mode != Some(Mode::Enforce) || !effective || !says_true, "isolated is true");
+            }
+            Action::Record(None) => assert!(!matches!(mode, Some(Mode::Enforce | Mode::Exempt))),
+            Action::Quarantine(suspect) => {
+                let policy = namespace.policy(&suspect.name).unwrap();
+                assert!(mode == Some(Mode::Enforce) && !effective && !policy.managed, "{suspect:?}");
+                let excused = policy.exception.as_ref().is_some_and(|exception| exception.is_in_force(now()));
+                assert!(!excused, "{suspect:?}");
+            }
+            Action::EndQuarantine(name, _) => {
+                let policy = namespace.policy(name).unwrap();
+                assert!(policy.quarantined.is_over(policy));
+            }
             Action::Apply(policy) => {
                 assert_eq!(mode, Some(Mode::Enforce));
                 let name = policy.metadata.name.as_deref().unwrap();
@@ -137,7 +178,8 @@ fn check(namespace: &Namespace, config: &Config, plan: &Plan) {
             Action::EndExemption => assert_eq!(namespace.isolation.mode.as_deref(), Some("exempt")),
             Action::Report(Some(text)) => {
                 assert_eq!(mode, Some(Mode::Enforce));
-                assert!(!effective || text.contains("stays: without it"), "{text:?}");
+                let informs = text.contains("stays: without it") || text.contains("keeps its own policy");
+                assert!(!effective || informs, "{text:?}");
             }
             Action::Report(None) => {}
         }
@@ -175,9 +217,9 @@ fn a_new_namespace_gets_its_profile_then_isolated_then_its_pods(#[case] profile:
     assert_eq!(namespace.policies().map(|policy| policy.name.as_str()).collect::<Vec<_>>(), names);
     assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
     assert!(namespace.pods.values().all(|pod| !pod.held));
-    let position = |wanted: &Action| actions.iter().position(|action| action == wanted).unwrap();
-    assert!(position(&Action::SetIsolated(true)) < position(&Action::Lift("a".to_owned())));
-    assert!(names.len() <= position(&Action::SetIsolated(true)));
+    let isolated = actions.iter().position(|action| matches!(action, Action::Isolate(_))).unwrap();
+    let lifted = actions.iter().position(|action| *action == Action::Lift("a".to_owned())).unwrap();
+    assert!(names.len() <= isolated && isolated < lifted);
 }
 
 #[test]
@@ -205,7 +247,7 @@ fn a_managed_policy_that_is_gone_or_changed_is_restored_and_isolated_dropped_unt
         start = start.with(&policy("default-deny-all", true, spec));
     }
     let planned = start.holding(&["a"]).planned(&config());
-    assert_eq!(planned.actions.first(), Some(&Action::SetIsolated(false)));
+    assert_eq!(planned.actions.first(), Some(&Action::DropIsolated));
     assert_eq!(lifts(&planned.actions), Vec::<&str>::new());
 }
 
@@ -228,9 +270,9 @@ fn a_managed_policy_that_the_profile_does_not_have_is_pruned_and_others_stay() {
     assert!(actions[..prune].iter().all(|action| matches!(action, Action::Apply(_))));
 }
 
-/// The policy that should take its place is somebody else's, and isolates one pod only.
+/// The policy that should take its place is another user's, and isolates one pod only.
 #[test]
-fn a_policy_that_the_profile_does_not_have_stays_while_the_baseline_hangs_on_it() {
+fn a_policy_that_the_profile_does_not_have_goes_once_one_under_another_name_stands_in() {
     let config = Config::parse(&json!({ "profiles": { "edge": { "policies": [
         { "name": "edge-deny", "spec": deny_all() } ] } } }))
     .unwrap();
@@ -239,19 +281,37 @@ fn a_policy_that_the_profile_does_not_have_stays_while_the_baseline_hangs_on_it(
         .with(&policy("default-deny-all", true, &deny_all()))
         .with(&policy("edge-deny", false, &narrow));
     let (namespace, actions) = start.settled(&config);
-    let [Action::Report(Some(text))] = actions.as_slice() else { panic!("{actions:?}") };
-    assert!(
-        text.contains("edge-deny is not managed") && text.contains("default-deny-all is not of this profile"),
-        "{text}"
-    );
-    assert!(namespace.policy("default-deny-all").is_some());
-    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
+    let names: Vec<&str> = namespace.policies().map(|policy| policy.name.as_str()).collect();
+    assert_eq!(names, ["edge-deny", "edge-deny-ringfence"]);
+    let applied = actions.iter().position(|action| matches!(action, Action::Apply(_))).unwrap();
+    let pruned = actions.iter().position(|action| matches!(action, Action::Prune(_))).unwrap();
+    assert!(applied < pruned && !actions.contains(&Action::DropIsolated), "{actions:?}");
+    let conflict = namespace.conflict.clone().unwrap();
+    assert!(conflict.contains("edge-deny is not managed"), "{conflict}");
 
-    // Once the other one says what it should, nothing hangs on the old one any more.
+    // Once the other one says what it should, its own name serves again.
     let mut index = Index::default();
     *index.namespace_mut(TEAM) = namespace;
     let (namespace, actions) = Start(index).with(&policy("edge-deny", false, &deny_all())).settled(&config);
-    assert_eq!(actions, [Action::Prune("default-deny-all".to_owned()), Action::Report(None)]);
+    assert_eq!(actions, [Action::Prune("edge-deny-ringfence".to_owned()), Action::Report(None)]);
+    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
+}
+
+/// Both names are taken by policies that isolate one pod only: the old policy is what isolates the others.
+#[test]
+fn a_policy_that_the_profile_does_not_have_stays_while_the_baseline_depends_on_it() {
+    let config = Config::parse(&json!({ "profiles": { "edge": { "policies": [
+        { "name": "edge-deny", "spec": deny_all() } ] } } }))
+    .unwrap();
+    let narrow = json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] });
+    let start = labelled(Some("edge"), Some("enforce"), Some("true"))
+        .with(&policy("default-deny-all", true, &deny_all()))
+        .with(&policy("edge-deny", false, &narrow))
+        .with(&policy("edge-deny-ringfence", false, &narrow));
+    let (namespace, _) = start.settled(&config);
+    let text = namespace.conflict.clone().unwrap();
+    assert!(text.contains("edge-deny-ringfence is not managed") && text.contains("is not of this profile"), "{text}");
+    assert!(namespace.policy("default-deny-all").is_some());
     assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
 }
 
@@ -263,41 +323,51 @@ fn what_is_being_deleted_is_neither_applied_nor_pruned_again_and_isolates_nothin
     stale["metadata"]["deletionTimestamp"] = json!(PAST);
     let start = labelled(Some("deny-all"), Some("enforce"), Some("true")).with(&going).with(&stale).holding(&["a"]);
     let (namespace, actions) = start.settled(&config());
-    assert_eq!(actions.first(), Some(&Action::SetIsolated(false)));
+    assert_eq!(actions.first(), Some(&Action::DropIsolated));
     assert!(matches!(&actions[1..], [Action::Report(Some(_))]), "{actions:?}");
     assert!(namespace.pods["a"].held);
 }
 
 #[test]
-fn an_unmanaged_policy_of_the_same_name_is_not_overwritten_and_reported_where_it_matters() {
-    let start =
-        labelled(Some("deny-all"), Some("enforce"), None).with(&policy("default-deny-all", false, &allow_all()));
-    let conflict = ("default-deny-all".to_owned(), Conflict::NotOurs);
-    assert_eq!(start.planned(&config()).conflicts, std::slice::from_ref(&conflict));
-    let (namespace, actions) = start.clone().holding(&["a"]).settled(&config());
-    let [Action::Report(Some(text))] = actions.as_slice() else { panic!("{actions:?}") };
-    assert!(text.contains("default-deny-all is not managed by Ringfence"), "{text}");
-    assert_eq!(namespace.conflict.as_ref(), Some(text));
-    assert!(namespace.pods["a"].held);
-
-    // Another policy makes the whole effective... but for the hole, which is still there.
-    let start = start.with(&policy("spare", false, &deny_all()));
-    assert_eq!(start.planned(&config()).conflicts, [conflict]);
-
+fn a_policy_that_has_a_baselines_name_is_left_alone_and_another_name_stands_in() {
     let narrow = json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] });
-    let start = labelled(Some("deny-all"), Some("enforce"), None)
-        .with(&policy("default-deny-all", false, &narrow))
-        .with(&policy("spare", false, &deny_all()));
-    assert_eq!(start.planned(&config()).conflicts, []);
-    let (namespace, _) = start.settled(&config());
-    assert_eq!(namespace.isolation.isolated.as_deref(), Some("true"));
-    assert_eq!(namespace.policy("default-deny-all").map(|policy| policy.managed), Some(false));
+    for (spec, effective) in [(narrow, true), (allow_all(), false)] {
+        let start = labelled(Some("deny-all"), Some("enforce"), None)
+            .with(&policy("default-deny-all", false, &spec))
+            .holding(&["a"]);
+        let conflict = ("default-deny-all".to_owned(), Conflict::NameTaken);
+        assert_eq!(start.planned(&config()).conflicts, [conflict]);
+        let (namespace, _) = start.settled(&config());
+        assert_eq!(namespace.policy("default-deny-all").map(|policy| policy.managed), Some(false));
+        assert!(namespace.policy("default-deny-all-ringfence").is_some_and(|policy| policy.managed));
+        // The hole is still there: it was there before, so nothing is taken from its owner.
+        assert_eq!(namespace.isolation.isolated.is_some(), effective);
+        assert_eq!(namespace.pods["a"].held, !effective);
+        let text = namespace.conflict.clone().unwrap();
+        assert!(text.contains("default-deny-all is not managed by Ringfence"), "{text}");
+    }
+}
+
+#[test]
+fn an_effective_namespace_without_the_profiles_policies_is_not_isolated_yet() {
+    // A quota refuses what the controller applies.
+    let start =
+        labelled(Some("deny-all"), Some("enforce"), None).with(&policy("own", false, &deny_all())).holding(&["a"]);
+    let namespace = start.0.get(TEAM).unwrap();
+    let config = config();
+    let profile = namespace.profile(&config).unwrap();
+    assert!(namespace.is_effective(profile, now()) && !namespace.is_isolating(&config, now()));
+    assert_eq!(namespace.state(&config, profile, now()), State::Pending);
+    assert!(matches!(start.planned(&config).actions.as_slice(), [Action::Apply(_)]));
+    let (namespace, _) = start.settled(&config);
+    assert_eq!(namespace.state(&config, namespace.profile(&config).unwrap(), now()), State::Isolated);
 }
 
 #[test]
 fn an_unmanaged_policy_that_says_the_same_is_no_conflict() {
     let start = labelled(Some("deny-all"), Some("enforce"), None).with(&policy("default-deny-all", false, &deny_all()));
-    assert_eq!(start.planned(&config()), Plan { actions: vec![Action::SetIsolated(true)], ..Plan::default() });
+    let planned = start.planned(&config());
+    assert!(matches!(planned.actions.as_slice(), [Action::Isolate(_)]) && planned.conflicts.is_empty(), "{planned:?}");
 }
 
 #[rstest]
@@ -309,7 +379,7 @@ fn leaving_enforce_keeps_the_policies_drops_isolated_and_lifts(#[case] mode: &st
     *index.namespace_mut(TEAM) = namespace;
     index.namespace_mut(TEAM).isolation.mode = Some(mode.to_owned());
     let (namespace, actions) = Start(index).holding(&["a"]).settled(&config());
-    assert_eq!(actions, [Action::SetIsolated(false), Action::Lift("a".to_owned())]);
+    assert_eq!(actions, [Action::DropIsolated, Action::Record(None), Action::Lift("a".to_owned())]);
     assert_eq!(namespace.policies().count(), 3);
 }
 
@@ -318,7 +388,7 @@ fn leaving_enforce_keeps_the_policies_drops_isolated_and_lifts(#[case] mode: &st
 #[case::not_adopted_any_more(labelled(None, None, Some("true")))]
 fn so_does_an_exemption_and_being_un_adopted(#[case] start: Start) {
     let (namespace, actions) = start.holding(&["a"]).settled(&config());
-    assert_eq!(actions, [Action::SetIsolated(false), Action::Lift("a".to_owned())]);
+    assert_eq!(actions, [Action::DropIsolated, Action::Lift("a".to_owned())]);
     assert_eq!(namespace.policies().count(), 0);
 }
 
@@ -358,13 +428,14 @@ fn what_somebody_changes_back_again_and_again_is_given_up_on_and_reported_until_
     let fought = plan(&namespace, &config, now(), &given_up);
     assert_eq!(fought.conflicts, [("default-deny-all".to_owned(), Conflict::Fought)]);
     let [Action::Report(Some(text))] = fought.actions.as_slice() else { panic!("{fought:?}") };
-    assert!(text.contains("changed back by somebody"), "{text}");
+    assert!(text.contains("changed back by another writer"), "{text}");
 
     // Once it is as it should be, the annotation goes, given up on or not.
     let mut right = start.with(&policy("default-deny-all", true, &deny_all()));
     right.0.namespace_mut(TEAM).conflict = Some(text.clone());
     let planned = plan(&right.0.get(TEAM).unwrap(), &config, now(), &given_up).actions;
-    assert_eq!(planned, [Action::SetIsolated(true), Action::Lift("a".to_owned()), Action::Report(None)]);
+    let [Action::Isolate(_), rest @ ..] = planned.as_slice() else { panic!("{planned:?}") };
+    assert_eq!(rest, [Action::Lift("a".to_owned()), Action::Report(None)]);
 }
 
 #[test]
@@ -411,7 +482,7 @@ fn in_an_excluded_namespace_nothing_is_applied_and_what_waits_for_ringfence_is_l
     let excluding = Config::parse(&json!({ "excluded": [TEAM] })).unwrap();
     assert_eq!(enforced().planned(&excluding), Plan::default());
     let actions = enforced().isolated().holding(&["a"]).planned(&excluding).actions;
-    assert_eq!(actions, [Action::SetIsolated(false), Action::Lift("a".to_owned())]);
+    assert_eq!(actions, [Action::DropIsolated, Action::Lift("a".to_owned())]);
 }
 
 #[test]
@@ -487,12 +558,12 @@ proptest! {
             return Ok(());
         }
         let enforced = namespace.mode(now()) == Some(Mode::Enforce);
-        let effective = namespace.is_effective(namespace.profile(&config).unwrap(), now());
-        let expected = (enforced && effective).then_some("true");
+        let isolating = namespace.is_isolating(&config, now());
+        let expected = (enforced && isolating).then_some("true");
         prop_assert_eq!(namespace.isolation.isolated.as_deref(), expected);
         let held = namespace.pods.values().any(|pod| pod.held);
-        prop_assert_eq!(held, enforced && !effective && !namespace.pods.is_empty());
-        // What is not Ringfence's is as it was.
+        prop_assert_eq!(held, enforced && !isolating && !namespace.pods.is_empty());
+        // What is not Ringfence's is as it was: nothing was effective before, under any rules.
         for policy in before.policies().filter(|policy| !policy.managed) {
             prop_assert_eq!(namespace.policy(&policy.name), Some(policy));
         }

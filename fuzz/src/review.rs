@@ -81,6 +81,7 @@ impl World {
                 controller: EMBEDDED_CONTROLLER,
                 now,
                 namespace: self.namespace.as_deref(),
+                pending: &ringfence_core::index::reservations::Pending::default(),
                 answers: &answers,
             };
             match decide(webhook, request, &context) {

@@ -1,11 +1,16 @@
 //! What an embedded cluster stores: what is admitted, and what the controller does.
 
+use std::sync::Arc;
+
 use ringfence_core::admission::pod;
 use ringfence_core::admission::review::{Operation, Request, Resource};
+use ringfence_core::index::reservations::Reservation;
 use ringfence_core::index::{Index, Namespace};
 use ringfence_core::object::{Object, ObjectMeta};
 use ringfence_core::plan::Action;
 use ringfence_core::policy::parse::{self, Source};
+use ringfence_core::policy::{Direction, NetworkPolicy};
+use ringfence_core::quarantine::{Quarantined, Suspect};
 use ringfence_core::vocabulary::Mode;
 use serde_json::value::RawValue;
 
@@ -19,7 +24,9 @@ fn metadata(raw: Option<&RawValue>) -> ObjectMeta<'_> {
 impl Cluster {
     /// Stores what a request brings about: on an embedded cluster an allowed `/validate` that is not a dry run is taken
     /// as stored.
-    pub fn store(&self, request: &Request<'_>) {
+    ///
+    /// What was reserved for it is decided by that.
+    pub fn store(&self, request: &Request<'_>, reservation: Option<&Arc<Reservation>>) {
         // What a live cluster stores, its watches say.
         if self.live.is_some() {
             return;
@@ -37,6 +44,9 @@ impl Cluster {
                 if request.resource() == Resource::Namespace { name } else { request.namespace_concerned() };
             changed.insert(concerned.to_owned());
         });
+        if let Some(reservation) = reservation {
+            self.reservations().release(&request.namespace, reservation);
+        }
     }
 
     /// Carries out one action of the plan.
@@ -58,7 +68,8 @@ fn existing<'a>(index: &'a mut Index, name: &str) -> Option<&'a mut Namespace> {
 fn store(index: &mut Index, request: &Request<'_>, raw: Option<&RawValue>, metadata: &ObjectMeta<'_>, name: &str) {
     match (request.resource(), request.operation) {
         (Resource::Namespace, Operation::Create | Operation::Update) => {
-            index.namespace_mut(name).put_object(metadata);
+            index.namespace_mut(name);
+            index.put_namespace(name, metadata);
         }
         // No label of Ringfence's changes this way.
         (Resource::NamespaceSubresource, Operation::Update) => {
@@ -94,6 +105,18 @@ fn store(index: &mut Index, request: &Request<'_>, raw: Option<&RawValue>, metad
     }
 }
 
+/// Takes the rules of one direction out of a policy.
+fn quarantine(namespace: &mut Namespace, suspect: &Suspect) {
+    let Some(mut policy) = namespace.policy(&suspect.name).cloned() else { return };
+    let rules = match suspect.direction {
+        Direction::Ingress => &mut policy.spec.ingress,
+        Direction::Egress => &mut policy.spec.egress,
+    };
+    *rules = rules.take().map(|_| Vec::new());
+    policy.quarantined = policy.quarantined.with(suspect.direction);
+    namespace.put_policy(policy);
+}
+
 fn apply(index: &mut Index, namespace: &str, action: &Action) {
     // It may have been deleted since the plan was made.
     let Some(namespace) = existing(index, namespace) else { return };
@@ -108,7 +131,18 @@ fn apply(index: &mut Index, namespace: &str, action: &Action) {
         Action::Prune(name) => {
             namespace.remove_policy(name);
         }
-        Action::SetIsolated(isolated) => namespace.isolation.isolated = isolated.then(|| "true".to_owned()),
+        Action::Quarantine(suspect) => quarantine(namespace, suspect),
+        Action::EndQuarantine(name, _) => {
+            if let Some(policy) = namespace.policy(name).cloned() {
+                namespace.put_policy(NetworkPolicy { quarantined: Quarantined::default(), ..policy });
+            }
+        }
+        Action::Isolate(record) => {
+            namespace.isolation.isolated = Some("true".to_owned());
+            namespace.effective = Some(record.clone());
+        }
+        Action::DropIsolated => namespace.isolation.isolated = None,
+        Action::Record(record) => namespace.effective.clone_from(record),
         Action::EndExemption => namespace.isolation.mode = Some(Mode::Enforce.to_string()),
         Action::Report(text) => namespace.conflict.clone_from(text),
         Action::Lift(pod) => {

@@ -11,12 +11,13 @@ mod memory;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
 use ringfence_core::admission::permission::{Answer, Use};
-use ringfence_core::admission::review::{Request, UserInfo};
+use ringfence_core::admission::review::{Request, Resource, UserInfo};
 use ringfence_core::config::Config;
+use ringfence_core::index::reservations::{Change, NotReserved, Pending, Reservation, Reservations};
 use ringfence_core::index::{Index, Namespace, State};
 use ringfence_core::vocabulary::EMBEDDED_CONTROLLER;
 
@@ -31,10 +32,21 @@ pub struct Cluster {
     config: Config,
     controller: OnceLock<String>,
     index: RwLock<Index>,
+    /// Taken after `index` where both are needed.
+    reservations: Mutex<Reservations>,
     changes: Changes,
     synced: AtomicBool,
     synced_told: Notify,
     live: Option<Live>,
+}
+
+/// What a request is decided by.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The namespace that it concerns, where it is known.
+    pub namespace: Option<Arc<Namespace>>,
+    /// The changes of its policies that were admitted and are not decided yet.
+    pub pending: Pending,
 }
 
 /// Why nothing is known of a namespace at this time. An error of the call, not a denial.
@@ -61,7 +73,8 @@ impl Cluster {
     fn new(config: Config, controller: OnceLock<String>, live: Option<Live>) -> Self {
         let synced = AtomicBool::new(false);
         let (changes, synced_told) = (Changes::default(), Notify::new());
-        Self { config, controller, index: RwLock::default(), changes, synced, synced_told, live }
+        let (index, reservations) = (RwLock::default(), Mutex::default());
+        Self { config, controller, index, reservations, changes, synced, synced_told, live }
     }
 
     /// The configuration in force.
@@ -88,26 +101,69 @@ impl Cluster {
         self.read().get(name)
     }
 
-    /// The namespace that a request concerns, as it is now: from the index, or from the API server itself where the
-    /// index is not believed, or does not hold what the decision hangs on.
+    /// What a request is decided by, as it is now: from the index, or from the API server itself where the index is not
+    /// fresh, or does not hold what the decision depends on.
     ///
     /// # Errors
     /// Where neither answers.
-    pub async fn view(&self, request: &Request<'_>) -> Result<Option<Arc<Namespace>>, Unavailable> {
+    pub async fn view(&self, request: &Request<'_>) -> Result<View, Unavailable> {
         let name = request.namespace_concerned();
+        // Before the index is read: what is decided meanwhile is in the index then.
+        let pending = self.pending(request);
         let Some(live) = &self.live else {
             return if self.is_synced() {
-                Ok(self.namespace(name))
+                Ok(View { namespace: self.namespace(name), pending })
             } else {
                 Err(Unavailable("the namespaces and their policies are not known yet".to_owned()))
             };
         };
-        let known = self.is_believed() || !request.hangs_on_namespace();
-        let namespace = if known { self.namespace(name) } else { live.read_namespace(name).await? };
+        let known = self.namespace(name);
+        let judges_policies = request.resource() == Resource::NetworkPolicy;
+        let is_certain = known.as_ref().is_none_or(|known| known.is_caught_up()) || !judges_policies;
+        let namespace = if (self.is_believed() && is_certain) || !request.hangs_on_namespace() {
+            known
+        } else {
+            live.read_namespace(name).await?
+        };
         match namespace {
-            Some(namespace) if request.hangs_on_pods(&namespace) => Ok(Some(live.with_pods(&namespace).await?)),
-            namespace => Ok(namespace),
+            Some(namespace) if request.hangs_on_pods(&namespace) => {
+                Ok(View { namespace: Some(live.with_pods(&namespace).await?), pending })
+            }
+            namespace => Ok(View { namespace, pending }),
         }
+    }
+
+    /// The same, read from the API server at this moment; `None` on an embedded cluster, which knows everything.
+    ///
+    /// # Errors
+    /// Where the API server does not answer.
+    pub async fn view_anew(&self, request: &Request<'_>) -> Result<Option<View>, Unavailable> {
+        let Some(live) = &self.live else { return Ok(None) };
+        let mut pending = self.pending(request);
+        let namespace = live.read_namespace(request.namespace_concerned()).await?;
+        // Only of this view: the index does not have it yet.
+        pending.listed(namespace.iter().flat_map(|namespace| namespace.policies()));
+        Ok(Some(View { namespace, pending }))
+    }
+
+    fn pending(&self, request: &Request<'_>) -> Pending {
+        if request.resource() == Resource::NetworkPolicy {
+            self.reservations().of(&request.namespace)
+        } else {
+            Pending::default()
+        }
+    }
+
+    /// Reserves a change of a policy that was decided when these changes were pending.
+    ///
+    /// # Errors
+    /// [`NotReserved`].
+    pub fn reserve(&self, namespace: &str, known: &Pending, change: Change) -> Result<Arc<Reservation>, NotReserved> {
+        self.reservations().reserve(namespace, known, change, Timestamp::now())
+    }
+
+    fn reservations(&self) -> MutexGuard<'_, Reservations> {
+        self.reservations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a user may deviate in this way.

@@ -62,10 +62,17 @@ impl Events {
     /// Publishes what an action has brought about, where people want to know.
     pub(super) async fn done(&self, namespace: &Namespace, action: &Action, why: &str) {
         let (kind, reason, text) = match action {
-            Action::SetIsolated(true) => {
-                (EventType::Normal, "Isolated", "the deny-all baseline is effective".to_owned())
-            }
-            Action::SetIsolated(false) => {
+            Action::Quarantine(suspect) => (
+                EventType::Warning,
+                "PolicyQuarantined",
+                format!(
+                    "the {} rules of NetworkPolicy {} were removed, because the policy takes part in a hole that the profile \
+                     denies: {}; the policy still isolates its pods; apply it again with narrower rules",
+                    suspect.direction, suspect.name, suspect.reason
+                ),
+            ),
+            Action::Isolate(_) => (EventType::Normal, "Isolated", "the deny-all baseline is effective".to_owned()),
+            Action::DropIsolated => {
                 (EventType::Warning, "NotIsolated", format!("the deny-all baseline is not in force any more: {why}"))
             }
             Action::EndExemption => {
@@ -76,7 +83,12 @@ impl Events {
                 "BaselineConflict",
                 format!("the deny-all baseline can't be made effective, and new pods are held: {conflict}"),
             ),
-            Action::Report(None) | Action::Apply(_) | Action::Prune(_) | Action::Lift(_) => return,
+            Action::Report(None)
+            | Action::Apply(_)
+            | Action::Prune(_)
+            | Action::Lift(_)
+            | Action::Record(_)
+            | Action::EndQuarantine(..) => return,
         };
         self.publish(kind, reason, &text, &regarding(namespace), "Reconcile").await;
     }
@@ -87,7 +99,10 @@ impl Events {
             None => ("ExemptionEnds", "the exemption of this namespace".to_owned()),
             Some(policy) => ("ExceptionEnds", format!("the exception of NetworkPolicy {policy}")),
         };
-        let text = format!("{what} ends at {}; the namespace is judged without it from then on", notice.ends);
+        let text = format!(
+            "{what} ends at {}; from then on policies that open a hole that the profile denies are quarantined",
+            notice.ends
+        );
         self.publish(EventType::Normal, reason, &text, &regarding(namespace), "Announce").await;
     }
 

@@ -7,6 +7,7 @@
 pub mod embedded;
 mod events;
 pub mod lease;
+mod quarantine;
 pub mod queue;
 mod standing;
 mod writer;
@@ -43,8 +44,12 @@ pub fn describe(action: &Action) -> String {
     match action {
         Action::Apply(policy) => format!("apply NetworkPolicy {}", policy.metadata.name.as_deref().unwrap_or_default()),
         Action::Prune(name) => format!("prune NetworkPolicy {name}"),
-        Action::SetIsolated(true) => "set isolated".to_owned(),
-        Action::SetIsolated(false) => "drop isolated".to_owned(),
+        Action::Quarantine(suspect) => format!("quarantine NetworkPolicy {} for {}", suspect.name, suspect.direction),
+        Action::EndQuarantine(name, _) => format!("end the quarantine of NetworkPolicy {name}"),
+        Action::Isolate(_) => "set isolated".to_owned(),
+        Action::DropIsolated => "drop isolated".to_owned(),
+        Action::Record(Some(_)) => "record that the baseline is effective".to_owned(),
+        Action::Record(None) => "drop the record of when the baseline was effective".to_owned(),
         Action::EndExemption => "end the exemption".to_owned(),
         Action::Report(Some(conflict)) => format!("report: {conflict}"),
         Action::Report(None) => "report that nothing is in the way".to_owned(),

@@ -38,6 +38,9 @@ const REPORTED: Duration = Duration::from_secs(2);
 /// When pods are looked at again that could not be lifted, and should have been gone.
 const LIFT_AGAIN: Duration = Duration::from_secs(1);
 
+/// When the policies of a namespace are listed whose own policies were applied and not delivered by the watch.
+const LIST_AFTER: Duration = Duration::from_millis(500);
+
 /// How many pods of one namespace are named in Events: hundreds that wait for the same are told of by a few.
 const NAMED: usize = 5;
 
@@ -255,6 +258,7 @@ impl Controller {
     async fn reconcile(&self, name: &str) -> Result<Option<Instant>, WriteError> {
         let config = self.cluster.config();
         let mut last = Vec::new();
+        let mut applied = false;
         for _ in 0..ROUNDS {
             let Some(namespace) = self.cluster.namespace(name) else { return Ok(None) };
             let given_up = {
@@ -272,9 +276,19 @@ impl Controller {
                 }
             }
             let until = plan.again.map(|again| Instant::now() + again.duration_since(now).unsigned_abs());
+            if plan.waits && plan.actions.is_empty() {
+                // What was just applied is what the watch delivers next, and nothing older comes after it.
+                if applied {
+                    let soon = Instant::now() + LIST_AFTER;
+                    return Ok(Some(until.map_or(soon, |until| until.min(soon))));
+                }
+                self.cluster.list_policies(&namespace).await.map_err(|_| WriteError::Stale)?;
+                continue;
+            }
             if plan.actions.is_empty() {
                 return Ok(until);
             }
+            applied |= plan.actions.iter().any(|action| matches!(action, Action::Apply(_)));
             if plan.actions == last {
                 // A pod that is gone by now is still in the index; its watch brings the news. Anything else was written
                 // and taken, and is not there.
@@ -284,12 +298,17 @@ impl Controller {
                 return if lifts { Ok(Some(again)) } else { Err(WriteError::NotKept) };
             }
             // What is labelled is the very namespace that was planned for.
-            let labels = plan.actions.contains(&Action::SetIsolated(true));
+            let labels = plan.actions.iter().any(|action| matches!(action, Action::Isolate(_)));
             for group in groups(&plan.actions) {
                 if matches!(group, [Action::Lift(_), ..]) && !labels {
                     self.writer.confirm(&namespace).await?;
                 }
-                self.carry_out(&namespace, group, now).await?;
+                let done = self.carry_out(&namespace, group, now).await;
+                // What can't be quarantined loses its namespace the label at once: it is given up on, and planned without.
+                if matches!(group, [Action::Quarantine(_), ..]) && self.gives_up(&namespace, &done) {
+                    break;
+                }
+                done?;
             }
             // What was deleted is gone when the watch says so.
             if matches!(plan.actions.last(), Some(Action::Prune(_))) {
@@ -313,12 +332,25 @@ impl Controller {
             self.note_write(namespace, action);
             tracing::info!(namespace = ?namespace.name(), action = describe(action), "reconciled");
             // Lifting is told by the pod itself, and there may be thousands.
-            if !matches!(action, Action::Lift(_) | Action::Apply(_) | Action::Prune(_)) {
+            if !matches!(action, Action::Lift(_) | Action::Apply(_) | Action::Prune(_) | Action::Record(_)) {
                 let why = why(namespace, self.cluster.config(), now);
                 self.tell(Tell::Done(namespace.clone(), action.clone(), why));
             }
         }
         failed
+    }
+
+    /// Gives up on policies whose quarantine the API server refuses. Returns whether it did.
+    fn gives_up(&self, namespace: &Namespace, done: &Result<(), WriteError>) -> bool {
+        let Err(error) = done else { return false };
+        let (Some(refusal), false) = (error.refusal(), error.is_overtaken()) else { return false };
+        let Some(policy) = error.policy() else { return false };
+        tracing::error!(namespace = ?namespace.name(), policy, refusal, "a policy can't be quarantined");
+        self.standing(namespace.name(), Instant::now(), |standing| {
+            standing.aims(&namespace.uid, namespace.isolation.profile.as_deref());
+            standing.refused(policy, Instant::now());
+        });
+        true
     }
 
     fn note_write(&self, namespace: &Namespace, action: &Action) {

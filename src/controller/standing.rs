@@ -72,10 +72,14 @@ impl Standing {
         }
         if times.len() > RESTORATIONS {
             times.clear();
-            let length =
-                self.truces.get(policy).map_or(TRUCE, |(_, length)| length.saturating_mul(2).min(LONGEST_TRUCE));
-            self.truces.insert(policy.to_owned(), (now + length, length));
+            self.refused(policy, now);
         }
+    }
+
+    /// Leaves a policy alone for a while, longer each time.
+    pub(super) fn refused(&mut self, policy: &str, now: Instant) {
+        let length = self.truces.get(policy).map_or(TRUCE, |(_, length)| length.saturating_mul(2).min(LONGEST_TRUCE));
+        self.truces.insert(policy.to_owned(), (now + length, length));
     }
 
     /// The policies that are left alone at this time.

@@ -12,7 +12,7 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use ringfence_core::index::Namespace;
 use ringfence_core::plan::Action;
-use ringfence_core::vocabulary::{CONFLICT, ISOLATED, MODE, Mode, RINGFENCE};
+use ringfence_core::vocabulary::{CONFLICT, EFFECTIVE, ISOLATED, MODE, Mode, QUARANTINED, RINGFENCE};
 use serde_json::json;
 
 use super::lease::Leadership;
@@ -36,6 +36,13 @@ pub(super) enum WriteError {
         #[source]
         source: kube::Error,
     },
+    /// A quarantine failed.
+    #[error("quarantining NetworkPolicy {policy}: {source}")]
+    NotQuarantined {
+        policy: String,
+        #[source]
+        source: Box<WriteError>,
+    },
     /// No answer.
     #[error("{0}: no answer within {seconds} s", seconds = DEADLINE.as_secs())]
     Silence(String),
@@ -57,6 +64,9 @@ impl WriteError {
     /// Whether what was to be written to has changed or gone since it was planned: the watch brings the news, and the
     /// next plan is made of it.
     pub(super) fn is_overtaken(&self) -> bool {
+        if let Self::NotQuarantined { source, .. } = self {
+            return source.is_overtaken();
+        }
         if matches!(self, Self::Another(_)) {
             return true;
         }
@@ -64,9 +74,18 @@ impl WriteError {
         matches!(status.code, 404 | 409) || status.reason == "Forbidden" && status.message.contains("being terminated")
     }
 
+    /// The policy that could not be quarantined.
+    pub(super) fn policy(&self) -> Option<&str> {
+        match self {
+            Self::NotQuarantined { policy, .. } => Some(policy),
+            _ => None,
+        }
+    }
+
     /// What the API server says against it, where it is the API server that does not want it.
     pub(super) fn refusal(&self) -> Option<String> {
         match self {
+            Self::NotQuarantined { source, .. } => source.refusal(),
             Self::Refused { what, source: kube::Error::Api(status) } if (400..500).contains(&status.code) => {
                 Some(format!("{what} is refused: {}", status.message))
             }
@@ -99,7 +118,24 @@ impl Writer {
         match action {
             Action::Apply(policy) => self.apply(namespace, policy).await,
             Action::Prune(name) => self.prune(namespace, name).await,
-            Action::SetIsolated(isolated) => self.set_isolated(namespace, *isolated).await,
+            Action::Quarantine(suspect) => self.quarantine(namespace, suspect).await.map_err(|source| {
+                WriteError::NotQuarantined { policy: suspect.name.clone(), source: Box::new(source) }
+            }),
+            Action::EndQuarantine(name, uid) => {
+                let patch = json!({ "metadata": { "uid": uid, "annotations": { (QUARANTINED): null } } });
+                self.patch_policy(namespace, name, &patch, "ending the quarantine of").await
+            }
+            Action::Isolate(record) => self.isolate(namespace, record).await,
+            // To lose it waits for nothing.
+            Action::DropIsolated => {
+                let labels = json!({ (ISOLATED): null });
+                self.patch(namespace, false, json!({ "labels": labels }), "dropping isolated").await
+            }
+            Action::Record(record) => {
+                let annotations = json!({ (EFFECTIVE): record });
+                let what = "recording when the baseline was effective";
+                self.patch(namespace, false, json!({ "annotations": annotations }), what).await
+            }
             Action::EndExemption => {
                 // Whatever else changes: writes of others to the namespace must not be able to put the end off.
                 let labels = json!({ (MODE): Mode::Enforce });
@@ -115,8 +151,21 @@ impl Writer {
         }
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// How often a watch began anew, which is to be asked before a write ([`Cluster::written_policy`]).
+    pub(super) fn relists(&self) -> u64 {
+        self.cluster.as_live().map_or(0, crate::cluster::live::Live::relists)
+    }
+
     /// Runs a write if this replica leads, for no longer than it does.
-    async fn bounded<T>(
+    pub(super) async fn bounded<T>(
         &self,
         what: impl FnOnce() -> String,
         write: impl Future<Output = kube::Result<T>>,
@@ -136,7 +185,7 @@ impl Writer {
         let restores = namespace.policy(name).is_some_and(|present| present.managed);
         let params = PatchParams { force: restores, ..PatchParams::apply(RINGFENCE) };
         let api: Api<StoredPolicy> = Api::namespaced(self.client.clone(), namespace.name());
-        let relists = self.cluster.as_live().map_or(0, crate::cluster::live::Live::relists);
+        let relists = self.relists();
         let what = || format!("applying NetworkPolicy {name}");
         let policy = spelled_out(policy);
         let patch = Patch::Apply(&policy);
@@ -156,15 +205,14 @@ impl Writer {
         Ok(())
     }
 
-    async fn set_isolated(&self, namespace: &Namespace, isolated: bool) -> Result<(), WriteError> {
-        // Losing it waits for nothing; gaining it must be concluded from the namespace as it is now, and from policies
-        // that the API server has confirmed not long ago.
-        if isolated && !self.cluster.is_believed() {
+    async fn isolate(&self, namespace: &Namespace, record: &str) -> Result<(), WriteError> {
+        // It must be concluded from the namespace as it is now, and from policies that the API server has confirmed not long
+        // ago.
+        if !self.cluster.is_believed() {
             return Err(WriteError::Stale);
         }
-        let labels = json!({ (ISOLATED): isolated.then_some("true") });
-        let what = if isolated { "setting isolated" } else { "dropping isolated" };
-        self.patch(namespace, isolated, json!({ "labels": labels }), what).await
+        let metadata = json!({ "labels": { (ISOLATED): "true" }, "annotations": { (EFFECTIVE): record } });
+        self.patch(namespace, true, metadata, "setting isolated").await
     }
 
     async fn patch(

@@ -15,17 +15,23 @@ use jiff::Timestamp;
 use ringfence_core::admission::permission::Answers;
 use ringfence_core::admission::review::Request as Review;
 use ringfence_core::admission::{Context, Decision, Failure, Outcome, Webhook, decide, response};
+use ringfence_core::index::reservations::{self, NotReserved, Reservation};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::App;
 use super::connection::Connection;
 use super::limits::{PATIENCE, Reserved, SMALL_BODY};
 use super::refusal::Refusal;
+use crate::cluster::{Unavailable, View};
 use crate::metrics::Shed;
 
 /// How many permissions one decision may ask for, one after another. A namespace can deviate in its profile, its mode
 /// and its exemption.
 const QUESTIONS: usize = 8;
+
+/// How often a decision is made for one request: each time but the first and one more, another request was decided
+/// meanwhile, of which a namespace has no more at one time.
+const DECISIONS: usize = reservations::LIMIT + 2;
 
 /// How long the API server waits where it does not say: what the chart registers.
 const WAITS: Duration = Duration::from_secs(5);
@@ -163,32 +169,74 @@ async fn read(app: &App, mut body: Body, announced: Option<u64>) -> Result<(Vec<
 
 async fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Result<Vec<u8>, Refusal> {
     let request = aside(body, || Review::parse(body)).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let decision = decided(app, webhook, &request, body).await?;
+    let (decision, reserved) = decided(app, webhook, &request, body).await?;
     let rendered = response::render(&request.uid, &decision)
         .map_err(|error| Refusal::internal(format!("failed to write the response: {error}")))?;
     if webhook == Webhook::Validate && decision.allowed && !request.dry_run {
-        app.cluster.store(&request);
+        app.cluster.store(&request, reserved.as_ref());
     }
     app.metrics.decided(webhook, request.resource(), request.operation, &decision, began.elapsed());
     log(webhook, &request, &decision);
     Ok(rendered)
 }
 
-/// Decides, asking for permissions as often as the decision hangs on one.
-async fn decided(app: &App, webhook: Webhook, request: &Review<'_>, body: &[u8]) -> Result<Decision, Refusal> {
+/// Decides, and reserves what a policy may become by it. Where another change was reserved meanwhile, the decision is made
+/// again; and so is a denial once that may follow from what is not stored yet, with what the API server has at this moment.
+async fn decided(
+    app: &App,
+    webhook: Webhook,
+    request: &Review<'_>,
+    body: &[u8],
+) -> Result<(Decision, Option<Arc<Reservation>>), Refusal> {
+    let unavailable = |problem: Unavailable| Refusal::unavailable(problem.to_string());
+    let mut answers = Answers::default();
+    let mut view = app.cluster.view(request).await.map_err(unavailable)?;
+    let mut is_anew = false;
+    for _ in 0..DECISIONS {
+        let mut decision = decided_by(app, webhook, request, body, &view, &mut answers).await?;
+        if !decision.allowed && decision.hangs_on_pending && !is_anew {
+            is_anew = true;
+            if let Some(anew) = app.cluster.view_anew(request).await.map_err(unavailable)? {
+                view = anew;
+                continue;
+            }
+        }
+        let Some(change) = decision.change.take().filter(|_| decision.allowed && !request.dry_run) else {
+            return Ok((decision, None));
+        };
+        match app.cluster.reserve(&request.namespace, &view.pending, change) {
+            Ok(reservation) => return Ok((decision, Some(reservation))),
+            Err(NotReserved::Overtaken) => {
+                view = app.cluster.view(request).await.map_err(unavailable)?;
+                is_anew = false;
+            }
+            Err(NotReserved::Full) => break,
+        }
+    }
+    Err(Refusal::unavailable("too many changes of this namespace's policies are being stored at one time"))
+}
+
+/// Decides by a view, asking for permissions as often as the decision depends on one.
+async fn decided_by(
+    app: &App,
+    webhook: Webhook,
+    request: &Review<'_>,
+    body: &[u8],
+    view: &View,
+    answers: &mut Answers,
+) -> Result<Decision, Refusal> {
     let unavailable = |problem: String| Refusal::unavailable(problem);
     let Some(controller) = app.cluster.controller() else {
         return Err(unavailable("the API server has not said yet who the controller is".to_owned()));
     };
-    let namespace = app.cluster.view(request).await.map_err(|problem| unavailable(problem.to_string()))?;
-    let mut answers = Answers::default();
     for _ in 0..QUESTIONS {
         let context = Context {
             config: app.cluster.config(),
             controller,
             now: Timestamp::now(),
-            namespace: namespace.as_deref(),
-            answers: &answers,
+            namespace: view.namespace.as_deref(),
+            pending: &view.pending,
+            answers,
         };
         match aside(body, || decide(webhook, request, &context)) {
             Outcome::Decided(decision) => return Ok(decision),

@@ -31,11 +31,14 @@ mod interloper;
 mod leader;
 mod load;
 mod never_in_the_way;
+mod orphans;
 mod outlive;
 mod permission;
+mod quarantine;
 mod race;
 mod reach;
 mod readme;
+mod reservations;
 mod reviews;
 mod rights;
 mod rollout;
@@ -90,6 +93,9 @@ fn main() -> ExitCode {
         certificates::tests(),
         interloper::tests(),
         race::tests(),
+        quarantine::tests(),
+        reservations::tests(),
+        orphans::tests(),
         tenant::tests(),
         threats::tests(),
         controller::tests(),

@@ -50,7 +50,7 @@ fn what_the_controller_still_does_to_a_deleted_namespace_does_not_bring_it_back(
     let deleted = json!({ "operation": "DELETE", "name": "team-a", "namespace": "team-a", "oldObject": adopted("team-a"), "userInfo": admin() });
     assert_eq!(server.ask("/validate", &deleted)["allowed"], true);
     assert!(server.app.cluster().namespace("team-a").is_none());
-    server.app.cluster().apply("team-a", &Action::SetIsolated(true));
+    server.app.cluster().apply("team-a", &Action::Isolate(String::new()));
     assert!(server.app.cluster().namespace("team-a").is_none());
 }
 

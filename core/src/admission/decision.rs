@@ -5,6 +5,7 @@ use std::fmt;
 
 use json_patch::PatchOperation;
 
+use crate::index::reservations::Change;
 use crate::vocabulary::Mode;
 
 macro_rules! reasons {
@@ -91,6 +92,11 @@ pub struct Decision {
     pub audit: BTreeMap<&'static str, String>,
     /// The patch; empty where nothing changes, and always on `/validate`.
     pub patch: Vec<PatchOperation>,
+    /// The change of a policy that is to be reserved before this is answered, where one is allowed.
+    pub change: Option<Change>,
+    /// Whether a denial may follow from changes that were admitted and not stored, or from an index that is behind them:
+    /// to be made again once, with what a read brings.
+    pub hangs_on_pending: bool,
 }
 
 /// Audit annotation: the reason code.
@@ -109,6 +115,8 @@ impl Decision {
             warnings: Vec::new(),
             audit: BTreeMap::from([(AUDIT_REASON, reason.to_string())]),
             patch: Vec::new(),
+            change: None,
+            hangs_on_pending: false,
         }
     }
 

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::index::Namespace;
+use crate::index::reservations::Pending;
 use crate::policy::parse::ParseError;
 use crate::vocabulary::Mode;
 pub use decision::{AUDIT_REASON, AUDIT_WOULD_DENY, Decision, Reason};
@@ -48,6 +49,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// The namespace that the request concerns ([`Request::namespace_concerned`]), where it is known.
     pub namespace: Option<&'a Namespace>,
+    /// The changes of the namespace's policies that were admitted and are not decided yet.
+    pub pending: &'a Pending,
     /// What is known of what the user may do.
     pub answers: &'a Answers,
 }

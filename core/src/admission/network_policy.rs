@@ -1,7 +1,10 @@
-//! NetworkPolicies: the namespace's policies are judged as they would be afterwards. Denied is what exists after the
-//! request and not before it: a pod that is no longer isolated, a hole of a class that the profile denies.
+//! NetworkPolicies: the namespace's policies are judged as they would be afterwards, together with what was admitted a
+//! moment ago and is not stored yet. A change is denied if a pod is no longer isolated after it, or if the policy takes
+//! part in a hole of a class that the profile denies, whether the hole was there before or not. An update that allows the
+//! same or less is never denied, and a deletion opens nothing.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -9,15 +12,18 @@ use super::linted;
 use super::permission::Use;
 use super::review::{Operation, Request};
 use super::{Context, Decided, Decision, Failure, Reason, Stop, claims};
-use crate::index::{Namespace, unexcused};
+use crate::index::reservations::{self, Pending};
+use crate::index::{Namespace, is_excused, unexcused};
 use crate::object::{Object, nullable};
+use crate::policy::compare::allows_no_more;
 use crate::policy::criteria::Criteria;
-use crate::policy::holes::Hole;
+use crate::policy::holes::{Class, Hole, Part, part_of};
 use crate::policy::lint::peers;
 use crate::policy::parse::{Notes, ParseError, Source, noted_json};
 use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
-use crate::vocabulary::{MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, RINGFENCE};
+use crate::quarantine::Quarantined;
+use crate::vocabulary::{MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, QUARANTINED, RINGFENCE, stand_in};
 
 crate::object::from_map_only!(Owned, Owners, Owner, Rules);
 
@@ -53,13 +59,23 @@ pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decided 
         Ok(mode) => mode,
         Err(reason) => return Ok(Decision::allow(reason)),
     };
+    if let Some(denied) = quarantine_forged(&change, request)? {
+        return Ok(denied);
+    }
     if let Some(denied) = managed(&change, request)? {
+        return Ok(denied.in_mode(mode));
+    }
+    if let Some(denied) = name_taken(&change, request, context) {
         return Ok(denied.in_mode(mode));
     }
     if change.leaves_the_spec() {
         return Ok(Decision::allow(Reason::Allowed));
     }
-    Ok(judge(&change, request, context).in_mode(mode))
+    let decision = judge_with_pending(&change, request, context);
+    if decision.allowed && mode == Mode::Enforce {
+        return Ok(Decision { change: Some(change.into_reserved()), ..decision });
+    }
+    Ok(decision.in_mode(mode))
 }
 
 /// What the request does to one policy.
@@ -113,6 +129,21 @@ impl Change {
             if old.spec == new.spec && old.deleting == new.deleting && old.exception == new.exception)
     }
 
+    /// What stays possible until the API server has stored it or not.
+    fn into_reserved(self) -> reservations::Change {
+        let (key, base) = match (&self.old, &self.new) {
+            (Some(old), _) => (reservations::key(old), old.version),
+            (None, new) => (new.as_ref().map_or("", reservations::key), 0),
+        };
+        let (uid, name) = (key.to_owned(), self.name().to_owned());
+        reservations::Change { uid, base, name, outcome: self.new.map(Arc::new) }
+    }
+
+    /// Whether the stored policy is this one.
+    fn is_of(&self, policy: &NetworkPolicy) -> bool {
+        policy.name == self.name()
+    }
+
     fn name(&self) -> &str {
         self.old.as_ref().or(self.new.as_ref()).map_or("", |policy| policy.name.as_str())
     }
@@ -131,13 +162,13 @@ fn bad(problem: &str) -> Stop {
     Stop::Failed(Failure::BadReview(problem.to_owned()))
 }
 
-/// The namespace controller empties a namespace that terminates; and once no pod is left running in one, its policies
-/// protect nothing. A pod with a long grace period would outlive its policy otherwise (tried).
+/// The namespace controller empties a namespace that terminates; and once no pod is left in one that runs or may still
+/// run, its policies protect nothing. A pod with a long grace period would outlive its policy otherwise (tried).
 fn may_be_deleted_by(request: &Request<'_>, context: &Context<'_>) -> bool {
     NAMESPACE_CONTROLLERS.contains(&request.user_info.username.as_ref())
         || context
             .namespace
-            .is_some_and(|namespace| namespace.terminating && namespace.pods.values().all(|pod| !pod.running))
+            .is_some_and(|namespace| namespace.terminating && namespace.pods.values().all(|pod| !pod.may_run))
 }
 
 /// The fields of a policy that nothing but this file asks for.
@@ -278,60 +309,176 @@ fn exception(change: &Change, request: &Request<'_>, context: &Context<'_>) -> R
     )))
 }
 
-/// The namespace's policies before the request and after it. `oldObject` is what is stored, whatever the index knows.
-fn before_and_after<'a>(
-    change: &'a Change,
-    namespace: Option<&'a Namespace>,
-) -> (Vec<&'a NetworkPolicy>, Vec<&'a NetworkPolicy>) {
-    let others: Vec<&NetworkPolicy> =
-        namespace.into_iter().flat_map(Namespace::policies).filter(|policy| policy.name != change.name()).collect();
-    (others.iter().copied().chain(&change.old).collect(), others.iter().copied().chain(&change.new).collect())
+/// Whether somebody else than the controller writes the annotation of a quarantine. To remove it is allowed.
+fn quarantine_forged(change: &Change, request: &Request<'_>) -> Result<Option<Decision>, Stop> {
+    if change.new.as_ref().is_none_or(|new| new.quarantined == Quarantined::default()) {
+        return Ok(None);
+    }
+    let said = |object: Object<'_>| object.into_metadata().annotation(QUARANTINED).map(str::to_owned);
+    let was = if change.old.is_some() { said(request.old_as()?) } else { None };
+    if said(request.new_as()?) == was {
+        return Ok(None);
+    }
+    Ok(Some(Decision::deny(
+        Reason::LabelTampered,
+        format!(
+            "{} in namespace {:?} is refused: only Ringfence's controller writes the annotation {QUARANTINED}, which says \
+             that rules were removed because they opened a hole; leave the annotation as it is, or take it out",
+            change.what(),
+            request.namespace
+        ),
+    )))
 }
 
-fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decision {
+/// Whether the change takes the name of one of the profile's policies for something else. A policy that had the name before
+/// keeps it: Ringfence then stores its own under another name.
+fn name_taken(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Option<Decision> {
+    let new = change.new.as_ref()?;
+    let ours = profile(context)?.policies().iter().find(|policy| {
+        (policy.name == new.name || stand_in(&policy.name) == new.name) && policy.parsed.spec != new.spec
+    })?;
+    let had_it = change.old.as_ref().is_some_and(|old| old.spec != ours.parsed.spec);
+    if had_it {
+        return None;
+    }
+    Some(Decision::deny(
+        Reason::ManagedPolicy,
+        format!(
+            "{} in namespace {:?} is refused: the name belongs to a policy of the namespace's baseline, and this one says \
+             something else; use another name",
+            change.what(),
+            request.namespace
+        ),
+    ))
+}
+
+fn profile<'a>(context: &Context<'a>) -> Option<&'a Profile> {
+    context.namespace.map_or_else(|| context.config.default_profile(), |ns| ns.profile(context.config))
+}
+
+/// Judges a change by what is stored, and then by what may be stored in a moment.
+fn judge_with_pending(change: &Change, request: &Request<'_>, context: &Context<'_>) -> Decision {
+    let decision = judge(change, request, context, &Pending::default());
+    if context.pending.is_empty() {
+        return decision;
+    }
+    if !decision.allowed {
+        // What is known may be behind what was admitted.
+        return Decision { hangs_on_pending: true, ..decision };
+    }
+    let pending = judge(change, request, context, context.pending);
+    if pending.allowed {
+        return decision;
+    }
+    let names: Vec<String> = context.pending.names().into_iter().map(|name| format!("{name:?}")).collect();
+    let message = format!(
+        "{}; it is judged together with what was admitted a moment ago and may not be stored yet (NetworkPolicy {}), so try \
+         again in a minute if that was not stored",
+        pending.message,
+        names.join(", ")
+    );
+    Decision { message, hangs_on_pending: true, ..pending }
+}
+
+fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>, pending: &Pending) -> Decision {
     let namespace = request.namespace.as_ref();
-    let (before, after) = before_and_after(change, context.namespace);
+    // `oldObject` is what is stored, whatever the index knows; and of one policy only one spec is stored at a time.
+    let stored: Vec<&NetworkPolicy> =
+        context.namespace.into_iter().flat_map(Namespace::policies).filter(|policy| !change.is_of(policy)).collect();
+    let certain = pending.certain(&stored);
+    let before: Vec<&NetworkPolicy> = certain.iter().map(AsRef::as_ref).chain(&change.old).collect();
+    let after: Vec<&NetworkPolicy> = certain.iter().map(AsRef::as_ref).chain(&change.new).collect();
     for direction in Direction::BOTH {
         if let Some(witness) = coverage::lost(&before, &after, direction) {
             return weakened_coverage(change, namespace, direction, witness.as_ref());
         }
     }
-    let profile = context.namespace.map_or_else(|| context.config.default_profile(), |ns| ns.profile(context.config));
-    let default = Criteria::default();
-    let criteria = profile.map_or(&default, Profile::criteria);
+    let others: Vec<&NetworkPolicy> =
+        pending.possible(&stored).into_iter().filter(|policy| !change.is_of(policy)).collect();
+    if let Some(denied) = change.new.as_ref().and_then(|new| takes_part(change, new, &others, namespace, context)) {
+        return denied;
+    }
+    let warnings = warnings(change, &others, namespace, context);
+    Decision { warnings, ..Decision::allow(Reason::Allowed) }
+}
+
+/// Whether the policy takes part in a hole that the profile denies, as it would be among the others.
+fn takes_part(
+    change: &Change,
+    new: &NetworkPolicy,
+    others: &[&NetworkPolicy],
+    namespace: &str,
+    context: &Context<'_>,
+) -> Option<Decision> {
+    if is_excused(new, context.now) || is_no_more(change, new, namespace, context) {
+        return None;
+    }
+    let profile = profile(context);
+    let unknown = Criteria::default();
+    let criteria = profile.map_or(&unknown, Profile::criteria);
+    let after: Vec<&NetworkPolicy> = unexcused(others.iter().copied(), context.now).into_iter().chain([new]).collect();
+    for direction in Direction::BOTH {
+        let denies = |class: Class| profile.is_none_or(|profile| profile.denies(direction, class));
+        match part_of(&after, after.len() - 1, direction, criteria, denies) {
+            Part::None => {}
+            Part::In(hole) => return Some(opened_hole(change, namespace, direction, &hole)),
+            Part::Undecided => return Some(too_complex(change, namespace, direction)),
+        }
+    }
+    None
+}
+
+/// Whether the policy allows what it did, or less: no update is refused for what others do.
+fn is_no_more(change: &Change, new: &NetworkPolicy, namespace: &str, context: &Context<'_>) -> bool {
+    change.old.as_ref().is_some_and(|old| {
+        // What an exception accepted until now counts from now on.
+        !is_excused(old, context.now)
+            && Direction::BOTH.into_iter().all(|direction| allows_no_more(old, new, namespace, direction))
+    })
+}
+
+fn warnings(change: &Change, others: &[&NetworkPolicy], namespace: &str, context: &Context<'_>) -> Vec<String> {
+    let profile = profile(context);
+    // What the namespace's own profile lets through needs no warning, whoever writes it.
+    let is_the_profiles = |new: &NetworkPolicy| {
+        profile.is_some_and(|profile| profile.policies().iter().any(|policy| policy.parsed.spec == new.spec))
+    };
+    if change.new.as_ref().is_some_and(is_the_profiles) {
+        return Vec::new();
+    }
+    let before: Vec<&NetworkPolicy> = others.iter().copied().chain(&change.old).collect();
+    let after: Vec<&NetworkPolicy> = others.iter().copied().chain(&change.new).collect();
     let (unexcused_before, unexcused_after) =
         (unexcused(before.iter().copied(), context.now), unexcused(after.iter().copied(), context.now));
-    // What the namespace's own profile lets through is nothing to warn of, whoever writes it.
-    let is_the_profiles = profile
-        .zip(change.new.as_ref())
-        .is_some_and(|(profile, new)| profile.policies().iter().any(|policy| policy.parsed.spec == new.spec));
+    let unknown = Criteria::default();
+    let criteria = profile.map_or(&unknown, Profile::criteria);
     let mut warnings = Vec::new();
-    for direction in Direction::BOTH {
+    // A deletion opens nothing.
+    for direction in Direction::BOTH.into_iter().filter(|_| change.new.is_some()) {
         let (opened, _) = holes::opened(&unexcused_before, &unexcused_after, direction, criteria);
-        for hole in &opened {
-            match profile.map_or(Effect::Deny, |profile: &Profile| profile.effect(direction, hole)) {
-                Effect::Deny => return opened_hole(change, namespace, direction, hole),
-                Effect::Warn if is_the_profiles => {}
-                Effect::Warn => warnings.push(told(direction, hole)),
-                Effect::Allow => {}
-            }
-        }
+        let warns = |hole: &&Hole| profile.is_some_and(|profile| profile.effect(direction, hole) == Effect::Warn);
+        warnings.extend(opened.iter().filter(warns).map(|hole| told(direction, hole)));
         // Without an exception in force afterwards, all that opens has been seen.
         if unexcused_after.len() < after.len() {
             let (with_excused, _) = holes::opened(&before, &after, direction, criteria);
-            warnings.extend(
-                with_excused
-                    .iter()
-                    .filter(|hole| !opened.contains(hole))
-                    .map(|hole| format!("accepted as an exception: {}", told(direction, hole))),
-            );
+            let excused = with_excused.iter().filter(|hole| !opened.contains(hole));
+            warnings.extend(excused.map(|hole| format!("accepted as an exception: {}", told(direction, hole))));
         }
     }
-    if !is_the_profiles {
-        let (name, new) = (change.name(), change.new.as_ref().map(|new| (new, &change.notes)));
-        warnings.extend(linted::warnings(name, new, namespace, context, &after));
-    }
-    Decision { warnings, ..Decision::allow(Reason::Allowed) }
+    let (name, new) = (change.name(), change.new.as_ref().map(|new| (new, &change.notes)));
+    warnings.extend(linted::warnings(name, new, namespace, context, &after));
+    warnings
+}
+
+fn too_complex(change: &Change, namespace: &str, direction: Direction) -> Decision {
+    Decision::deny(
+        Reason::BaselineWeakened,
+        format!(
+            "{} in namespace {namespace:?} is refused: together with the namespace's other policies it is too complex to judge \
+             for {direction}, so it could let everything through; use fewer labels, selectors or policies",
+            change.what()
+        ),
+    )
 }
 
 fn weakened_coverage(
@@ -340,19 +487,24 @@ fn weakened_coverage(
     direction: Direction,
     witness: Option<&crate::policy::selectors::Labels>,
 ) -> Decision {
-    let pod = match witness {
-        Some(labels) => format!("a pod with {}", explain::labels(labels)),
-        None => "some pod (the selectors are too entangled to say which)".to_owned(),
-    };
     let traffic = match direction {
         Direction::Ingress => "could be reached from everything in the cluster and beyond",
         Direction::Egress => "could reach everything in the cluster and beyond",
     };
+    let why = match witness {
+        Some(labels) => {
+            let pod = explain::labels(labels);
+            format!("afterwards no policy would isolate a pod with {pod} for {direction}, so it {traffic}")
+        }
+        None => format!(
+            "whether every pod would still be isolated for {direction} is too complex to judge, and a pod that is not {traffic}"
+        ),
+    };
     Decision::deny(
         Reason::BaselineWeakened,
         format!(
-            "{} in namespace {namespace:?} is refused: afterwards no policy would isolate {pod} for {direction}, so it \
-             {traffic}; first create a policy that selects every pod (podSelector: {{}}) with both policyTypes",
+            "{} in namespace {namespace:?} is refused: {why}; first create a policy that selects every pod (podSelector: {{}}) \
+             with both policyTypes",
             change.what()
         ),
     )

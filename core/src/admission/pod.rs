@@ -10,7 +10,7 @@ use crate::config::{Pods, Treatment};
 use crate::object::{ObjectMeta, nullable};
 use crate::vocabulary::{GATE, HELD, MIRROR, Mode, NODES_GROUP};
 
-crate::object::from_map_only!(Object<'a>, Spec, Gate, Status);
+crate::object::from_map_only!(Object<'a>, Spec, Gate);
 
 /// A Pod, as far as it is needed (`v1.Pod`).
 #[derive(Debug, Default, Deserialize)]
@@ -19,8 +19,6 @@ pub struct Object<'a> {
     #[serde(borrow)]
     metadata: Option<ObjectMeta<'a>>,
     spec: Option<Spec>,
-    #[serde(deserialize_with = "nullable")]
-    status: Status,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,13 +36,6 @@ struct Spec {
 struct Gate {
     #[serde(deserialize_with = "nullable")]
     name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, remote = "Self")]
-struct Status {
-    #[serde(deserialize_with = "nullable")]
-    phase: String,
 }
 
 impl Object<'_> {
@@ -79,7 +70,7 @@ impl Object<'_> {
     pub fn facts(&self) -> crate::index::Pod {
         crate::index::Pod {
             held: self.has_gate(),
-            running: !matches!(self.status.phase.as_str(), "Succeeded" | "Failed"),
+            may_run: self.has_node() || !self.metadata.as_ref().is_some_and(ObjectMeta::is_deleting),
             host_network: self.on_host_network(),
             uid: self.metadata.as_ref().map(|metadata| metadata.uid.to_string()).unwrap_or_default(),
             version: self.metadata.as_ref().map(ObjectMeta::version).unwrap_or_default(),

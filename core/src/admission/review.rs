@@ -234,8 +234,8 @@ impl<'a> Request<'a> {
         !matches!(self.resource(), Resource::Namespace | Resource::NamespaceSubresource | Resource::Other)
     }
 
-    /// Whether the decision hangs on which pods run in the namespace: the policies of one that terminates may go once
-    /// none does.
+    /// Whether the decision depends on which pods are in the namespace: the policies of one that terminates may go once
+    /// none may run.
     #[must_use]
     pub fn hangs_on_pods(&self, namespace: &Namespace) -> bool {
         namespace.terminating && self.resource() == Resource::NetworkPolicy && self.operation == Operation::Delete

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Certificates, Config, Duration, Existing, Limits, Pods, Treatment};
+use super::{Certificates, Config, Duration, Existing, Limits, Pods, Treatment, Violations};
 use crate::policy::Direction;
 use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Class, Kind};
@@ -20,6 +20,7 @@ pub(super) fn config() -> Config {
         pods: Pods::Hold,
         host_network: Treatment::Warn,
         vendor_policies: Treatment::Warn,
+        violations: Violations::Quarantine,
         excluded: BTreeSet::new(),
         longest_exemption: Duration::days(90),
         cluster_cidrs: Vec::new(),

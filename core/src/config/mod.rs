@@ -41,6 +41,16 @@ pub enum Pods {
     Reject,
 }
 
+/// What a policy gets that opened a denied hole past the webhook, in a namespace that was effective before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Violations {
+    /// The controller removes the rules of the direction that has the hole; the policy still isolates its pods.
+    Quarantine,
+    /// Nothing: the namespace loses the label `isolated`, and the annotation `conflict` says why.
+    Report,
+}
+
 /// What something gets that is outside of what NetworkPolicies can hold back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -103,6 +113,8 @@ pub struct Config {
     pub host_network: Treatment,
     /// What policies of Cilium, Calico and Antrea get: they are not judged.
     pub vendor_policies: Treatment,
+    /// What a policy gets that opened a denied hole past the webhook.
+    pub violations: Violations,
     /// Namespaces that are left alone, besides the system's and Ringfence's own.
     pub excluded: BTreeSet<String>,
     /// How far away the end of an exemption or exception may be.

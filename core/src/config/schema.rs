@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort, Net
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Config, Duration, Existing, Pods, Treatment};
+use super::{Config, Duration, Existing, Pods, Treatment, Violations};
 use crate::object::nullable;
 use crate::profile::Effect;
 use crate::vocabulary::Mode;
@@ -31,6 +31,7 @@ pub(super) struct File {
     pub(super) pods: Option<Pods>,
     pub(super) host_network: Option<Treatment>,
     pub(super) vendor_policies: Option<Treatment>,
+    pub(super) violations: Option<Violations>,
     pub(super) excluded: Option<Vec<String>>,
     pub(super) longest_exemption: Option<Duration>,
     pub(super) cluster_cidrs: Option<Vec<String>>,
@@ -138,6 +139,7 @@ pub(super) fn document(config: &Config) -> Value {
         "pods": config.pods,
         "hostNetwork": config.host_network,
         "vendorPolicies": config.vendor_policies,
+        "violations": config.violations,
         "excluded": config.excluded,
         "longestExemption": config.longest_exemption,
         "clusterCidrs": config.cluster_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),

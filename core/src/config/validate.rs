@@ -16,6 +16,7 @@ use crate::policy::lint::{Lint, catalogue};
 use crate::policy::parse::FieldError;
 use crate::policy::parse::names::{is_dns_label, is_subdomain};
 use crate::profile::{self, ALLOW_DNS, HoleTable, Policy, Profile, Profiles, built_in, classes};
+use crate::vocabulary::stand_in;
 
 type Errors = Vec<FieldError>;
 
@@ -44,7 +45,7 @@ pub(super) fn config(value: &Value) -> Result<Config, Errors> {
         ($($field:ident),*) => { $(if let Some(value) = file.$field { config.$field = value; })* };
     }
     take!(default_profile, default_mode, existing, pods, host_network, vendor_policies, longest_exemption, staleness);
-    take!(lease_duration);
+    take!(lease_duration, violations);
     for (field, value) in [("staleness", &config.staleness), ("leaseDuration", &config.lease_duration)] {
         if value.get() < SHORTEST {
             let problem = "so short that a slow answer of the API server would count as none";
@@ -306,9 +307,8 @@ fn profile(name: &str, written: ProfileFile, cluster_cidrs: &[IpNet], errors: &m
                     ));
                 }
                 // Under another name the API server would never take it.
-                if !is_subdomain(&policy.name) {
-                    let fix =
-                        "use lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit";
+                if !is_subdomain(&policy.name) || !is_subdomain(&stand_in(&policy.name)) {
+                    let fix = "use at most 243 lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit";
                     errors.push(error(format!("{path}.name"), &policy.name, "not the name of a NetworkPolicy", fix));
                 }
                 match profile::policy(&policy.name, policy.spec, &path) {

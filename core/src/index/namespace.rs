@@ -12,9 +12,9 @@ use crate::object::{Exception, ObjectMeta};
 use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Hole, Kind};
 use crate::policy::verdict::{Verdict, judge};
-use crate::policy::{Direction, NetworkPolicy};
+use crate::policy::{Direction, NetworkPolicy, Spec};
 use crate::profile::{Effect, Profile};
-use crate::vocabulary::{CONFLICT, EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE};
+use crate::vocabulary::{CONFLICT, EFFECTIVE, EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE, stand_in};
 
 /// What a namespace's labels and annotations say, as they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,8 +72,9 @@ impl Isolation {
 pub struct Pod {
     /// Whether it carries Ringfence's scheduling gate.
     pub held: bool,
-    /// Whether it counts: its phase is neither Succeeded nor Failed.
-    pub running: bool,
+    /// Whether it may run: it has a node, or can still get one. Its phase says nothing: whoever may write `pods/status`
+    /// chooses it.
+    pub may_run: bool,
     /// Whether it uses its node's network, where NetworkPolicy does not reach it.
     pub host_network: bool,
     /// Its uid; empty on an embedded cluster.
@@ -137,13 +138,14 @@ pub struct Namespace {
     pub uid: String,
     /// Which write of it this is ([`ObjectMeta::version`]).
     pub version: u64,
-    /// When a namespace of the same name was deleted before. What was written until then was in that one, however late
-    /// a watch brings it.
-    predecessor: u64,
+    /// The write that it was first seen with, while its policies are not known for certain ([`super::Index::put_namespace`]).
+    behind: Option<u64>,
     /// What its labels and annotations say.
     pub isolation: Isolation,
     /// The annotation [`CONFLICT`], as the controller wrote it.
     pub conflict: Option<String>,
+    /// The annotation [`EFFECTIVE`], as the controller wrote it.
+    pub effective: Option<String>,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// The pods that are known, by name.
@@ -160,9 +162,10 @@ impl Namespace {
             exists: false,
             uid: String::new(),
             version: 0,
-            predecessor: 0,
+            behind: None,
             isolation: Isolation::default(),
             conflict: None,
+            effective: None,
             terminating: false,
             pods: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -183,42 +186,58 @@ impl Namespace {
         if version != 0 && version < self.version {
             return false;
         }
-        let before = (!self.exists, self.terminating, self.conflict.clone(), std::mem::take(&mut self.isolation));
+        let is_new = !self.exists || uid != self.uid;
+        // An embedded cluster has no versions, and no watches that run behind.
+        if is_new {
+            self.behind = (version != 0).then_some(version);
+        }
+        let annotation = |key| metadata.annotation(key).map(str::to_owned);
+        let now = (Isolation::of(metadata), annotation(CONFLICT), annotation(EFFECTIVE), metadata.is_deleting());
+        let before = (
+            std::mem::take(&mut self.isolation),
+            self.conflict.take(),
+            self.effective.take(),
+            std::mem::take(&mut self.terminating),
+        );
+        let changed = is_new || before != now;
         self.exists = true;
         self.version = version;
         uid.clone_into(&mut self.uid);
-        let isolation = Isolation::of(metadata);
         // Another profile can have other criteria.
-        if isolation.profile != before.3.profile {
+        if before.0.profile != now.0.profile {
             self.verdict.take();
         }
-        self.isolation = isolation;
-        self.conflict = metadata.annotation(CONFLICT).map(str::to_owned);
-        self.terminating = metadata.is_deleting();
-        before != (false, self.terminating, self.conflict.clone(), self.isolation.clone())
+        (self.isolation, self.conflict, self.effective, self.terminating) = now;
+        changed
     }
 
-    pub(super) fn forget(&mut self, version: u64) {
-        let mut rest = Self::new(&self.name);
-        rest.policies = std::mem::take(&mut self.policies);
-        rest.policies.retain(|_, policy| policy.version > version);
-        rest.pods = std::mem::take(&mut self.pods);
-        rest.pods.retain(|_, pod| pod.version > version);
-        rest.predecessor = version;
-        *self = rest;
+    pub(super) fn behind(&self) -> Option<u64> {
+        self.behind
     }
 
-    pub(super) fn is_done_with(&self, come: u64) -> bool {
-        self.policies.is_empty() && self.pods.is_empty() && self.predecessor <= come
+    pub(super) fn confirm(&mut self) -> bool {
+        self.behind.take().is_some()
+    }
+
+    /// Whether its policies are known for certain to be its own.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.behind.is_none()
+    }
+
+    pub(super) fn forget(&mut self) {
+        let (policies, pods) = (std::mem::take(&mut self.policies), std::mem::take(&mut self.pods));
+        *self = Self { pods, policies, ..Self::new(&self.name) };
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.pods.is_empty()
     }
 
     /// Stores a policy, in place of one of the same name, unless it is older than that one. Returns whether anything
     /// changed that is judged or planned by.
     pub fn put_policy(&mut self, policy: NetworkPolicy) -> bool {
         let known = self.policies.get(&policy.name);
-        if policy.version != 0 && policy.version < self.predecessor {
-            return false;
-        }
         if known.is_some_and(|known| policy.version != 0 && policy.version < known.version) {
             return false;
         }
@@ -237,15 +256,6 @@ impl Namespace {
         self.policies.get(name).is_some_and(|known| known.version <= version) && self.remove_policy(name)
     }
 
-    /// Forgets everything that is in it. Returns whether there was anything.
-    pub fn clear(&mut self) -> bool {
-        let had = !self.policies.is_empty() || !self.pods.is_empty();
-        self.policies.clear();
-        self.pods.clear();
-        self.verdict.take();
-        had
-    }
-
     /// Forgets a policy. Returns whether it was there.
     pub fn remove_policy(&mut self, name: &str) -> bool {
         let removed = self.policies.remove(name).is_some();
@@ -258,9 +268,6 @@ impl Namespace {
     /// Stores a pod, unless what is known of it is newer. Returns whether anything changed.
     pub fn put_pod(&mut self, name: &str, pod: Pod) -> bool {
         let known = self.pods.get(name);
-        if pod.version != 0 && pod.version < self.predecessor {
-            return false;
-        }
         if known.is_some_and(|known| known.uid == pod.uid && pod.version < known.version) {
             return false;
         }
@@ -320,10 +327,31 @@ impl Namespace {
         judge(&without, criteria).holes().all(|(direction, hole)| profile.effect(direction, hole) != Effect::Deny)
     }
 
-    /// Whether the baseline is effective, judged by the profile that its label names.
+    /// Whether every policy of the profile is there, managed by Ringfence or not, under its own name or under the one
+    /// that stands in for it ([`stand_in`]).
+    #[must_use]
+    pub fn is_in_place(&self, profile: &Profile) -> bool {
+        let says =
+            |name: &str, spec: &Spec| self.policy(name).is_some_and(|there| !there.deleting && there.spec == *spec);
+        profile.policies().iter().all(|policy| {
+            let spec = &policy.parsed.spec;
+            says(&policy.name, spec) || says(&stand_in(&policy.name), spec)
+        })
+    }
+
+    /// Whether a governed namespace is isolated, judged by a profile: the baseline is effective and the profile's policies
+    /// are in place. While Ringfence restores one of them, an effective namespace that is labelled stays isolated. This,
+    /// and nothing else, decides about the label, the lifting of pods, the metric and reports.
+    #[must_use]
+    pub fn is_isolated_by(&self, profile: &Profile, now: Timestamp) -> bool {
+        let labelled = self.isolation.isolated.as_deref() == Some("true");
+        self.is_caught_up() && self.is_effective(profile, now) && (labelled || self.is_in_place(profile))
+    }
+
+    /// The same, judged by the profile that its label names.
     #[must_use]
     pub fn is_isolating(&self, config: &Config, now: Timestamp) -> bool {
-        self.profile(config).is_some_and(|profile| self.is_effective(profile, now))
+        self.profile(config).is_some_and(|profile| self.is_isolated_by(profile, now))
     }
 
     /// Its state, judged by a profile.
@@ -334,7 +362,8 @@ impl Namespace {
             State::Excluded
         } else if mode == Some(Mode::Exempt) {
             State::Exempt
-        } else if self.is_effective(profile, now) {
+        } else if self.is_isolated_by(profile, now) || (mode != Some(Mode::Enforce) && self.is_effective(profile, now))
+        {
             let is_wide =
                 |(direction, hole): (Direction, &Hole)| direction == Direction::Ingress && hole.kind != Kind::Ports;
             if self.verdict(profile.criteria()).holes().any(is_wide) { State::Weakened } else { State::Isolated }
@@ -346,10 +375,15 @@ impl Namespace {
     }
 }
 
-/// The policies that have no exception in force: whatever the others open is accepted.
+/// Whether a policy has an exception in force: whatever it opens is accepted.
+pub(crate) fn is_excused(policy: &NetworkPolicy, now: Timestamp) -> bool {
+    policy.exception.as_ref().is_some_and(|exception| exception.is_in_force(now))
+}
+
+/// The policies that have no exception in force.
 pub(crate) fn unexcused<'a>(
     policies: impl Iterator<Item = &'a NetworkPolicy>,
     now: Timestamp,
 ) -> Vec<&'a NetworkPolicy> {
-    policies.filter(|policy| !policy.exception.as_ref().is_some_and(|exception| exception.is_in_force(now))).collect()
+    policies.filter(|policy| !is_excused(policy, now)).collect()
 }

@@ -26,6 +26,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::object::Exception;
+use crate::quarantine::Quarantined;
 use ports::Ports;
 use selectors::Selector;
 
@@ -60,8 +61,12 @@ pub struct NetworkPolicy {
     pub name: String,
     /// `metadata.namespace`, where the object states one.
     pub namespace: Option<String>,
+    /// `metadata.uid`; empty where it does not come from an API server.
+    pub uid: String,
     /// Which write of it this is ([`crate::object::ObjectMeta::version`]); 0 where it does not come from an API server.
     pub version: u64,
+    /// `metadata.generation`, which the API server raises with every change of the spec; 0 where there is none.
+    pub generation: i64,
     /// Whether it carries the label that marks it as Ringfence's own ([`crate::vocabulary::MANAGED_BY`]).
     pub managed: bool,
     /// `metadata.finalizers`, which delay a deletion.
@@ -70,6 +75,8 @@ pub struct NetworkPolicy {
     pub deleting: bool,
     /// An exception that the policy claims for what it opens.
     pub exception: Option<Exception>,
+    /// The directions whose rules the controller has removed ([`crate::vocabulary::QUARANTINED`]).
+    pub quarantined: Quarantined,
     /// What it says.
     pub spec: Spec,
 }
@@ -82,11 +89,14 @@ impl NetworkPolicy {
         Self {
             name,
             namespace: None,
+            uid: String::new(),
             version,
+            generation: 0,
             managed: false,
             finalizers: Vec::new(),
             deleting: false,
             exception: None,
+            quarantined: Quarantined::default(),
             spec: Spec { pods: Selector::default(), ingress: everything(), egress: everything() },
         }
     }

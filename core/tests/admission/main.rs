@@ -11,5 +11,6 @@ mod namespace_update;
 mod network_policy;
 mod patches;
 mod pod;
+mod races;
 mod support;
 mod workload;

@@ -6,6 +6,7 @@ use ringfence_core::admission::permission::{Answer, Answers, Use};
 use ringfence_core::admission::review::Request;
 use ringfence_core::admission::{Context, Failure, Outcome, Webhook, decide, response};
 use ringfence_core::config::Config;
+use ringfence_core::index::reservations::Pending;
 use ringfence_core::index::{Index, Isolation, Pod};
 use ringfence_core::object::ObjectMeta;
 use ringfence_core::policy::parse::{Source, network_policy};
@@ -156,12 +157,18 @@ impl Reply {
 pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) index: Index,
+    pub(crate) pending: Pending,
     answers: Answers,
 }
 
 /// Nothing known, the default configuration.
 pub(crate) fn world() -> World {
-    World { config: Config::default(), index: Index::default(), answers: Answers::default() }
+    World {
+        config: Config::default(),
+        index: Index::default(),
+        pending: Pending::default(),
+        answers: Answers::default(),
+    }
 }
 
 /// The namespace `team-a`, enforced, before any policy is there.
@@ -216,8 +223,8 @@ impl World {
     pub(crate) fn terminating_with(mut self, pods: &[bool]) -> Self {
         let namespace = self.index.namespace_mut(TEAM);
         namespace.terminating = true;
-        for (number, &running) in pods.iter().enumerate() {
-            namespace.pods.insert(format!("p{number}"), Pod { running, ..Pod::default() });
+        for (number, &may_run) in pods.iter().enumerate() {
+            namespace.pods.insert(format!("p{number}"), Pod { may_run, ..Pod::default() });
         }
         self
     }
@@ -239,6 +246,7 @@ impl World {
             controller: EMBEDDED_CONTROLLER,
             now: now(),
             namespace: namespace.as_deref(),
+            pending: &self.pending,
             answers: &self.answers,
         };
         decide(webhook, &request, &context)

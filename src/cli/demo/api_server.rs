@@ -139,9 +139,11 @@ impl ApiServer {
                     let object = serde_json::to_value(policy)?;
                     self.stored.insert(identity(&object)?, object);
                 }
-                Action::SetIsolated(isolated) => {
-                    let label = if *isolated { json!("true") } else { Value::Null };
-                    self.stored_mut("namespaces", "", namespace)?["metadata"]["labels"][ISOLATED] = label;
+                Action::Isolate(_) => {
+                    self.stored_mut("namespaces", "", namespace)?["metadata"]["labels"][ISOLATED] = json!("true");
+                }
+                Action::DropIsolated => {
+                    self.stored_mut("namespaces", "", namespace)?["metadata"]["labels"][ISOLATED] = Value::Null;
                 }
                 Action::Lift(pod) => {
                     let pod = self.stored_mut("pods", namespace, pod)?;
@@ -152,7 +154,12 @@ impl ApiServer {
                         labels.remove(HELD);
                     }
                 }
-                Action::Prune(_) | Action::EndExemption | Action::Report(_) => {}
+                Action::Quarantine(_)
+                | Action::EndQuarantine(..)
+                | Action::Prune(_)
+                | Action::Record(_)
+                | Action::EndExemption
+                | Action::Report(_) => {}
             }
         }
         Ok(actions)

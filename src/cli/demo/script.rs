@@ -112,14 +112,14 @@ async fn isolate(api: &mut ApiServer, t: &mut Terminal) -> Result<()> {
     t.scene("The controller applies the baseline, judges all policies together, and only then lifts the pod");
     let actions = api.let_the_controller_work("team-a")?;
     let applied = actions.iter().filter(|action| matches!(action, Action::Apply(_))).count();
-    let isolated_at = actions.iter().position(|action| *action == Action::SetIsolated(true));
+    let isolated_at = actions.iter().position(|action| matches!(action, Action::Isolate(_)));
     let lifted_at = actions.iter().position(|action| matches!(action, Action::Lift(pod) if pod == "web"));
     for (index, action) in actions.iter().enumerate() {
         let right = match action {
             Action::Apply(_) => applied == 3 && isolated_at.is_some_and(|at| index < at),
-            Action::SetIsolated(isolated) => *isolated,
+            Action::Isolate(_) => true,
             Action::Lift(_) => isolated_at.is_some_and(|at| at < index),
-            Action::Prune(_) | Action::EndExemption | Action::Report(_) => false,
+            _ => false,
         };
         t.line(right, &controller::describe(action));
     }

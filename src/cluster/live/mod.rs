@@ -13,7 +13,7 @@ use std::time::Duration;
 use kube::Client;
 use ringfence_core::admission::permission::{Answer, Use};
 use ringfence_core::admission::review::UserInfo;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::authz::{self, Remembered};
 use heard::Heard;
@@ -69,10 +69,6 @@ pub struct Live {
     reads: Semaphore,
     /// How often a watch began anew from nothing: what was read before may be gone since.
     relists: AtomicU64,
-    /// The newest write that the watch of NetworkPolicies has delivered.
-    newest_policy: AtomicU64,
-    /// That the watches of what is in namespaces are to list everything anew.
-    again: [Notify; 2],
 }
 
 /// For how many seconds a watch is asked for: half of what is believed leaves time to begin a new one. kube's watcher
@@ -94,8 +90,6 @@ impl Live {
             remembered: Remembered::default(),
             reads: Semaphore::new(READS),
             relists: AtomicU64::new(0),
-            newest_policy: AtomicU64::new(0),
-            again: [Notify::new(), Notify::new()],
         })
     }
 
@@ -130,21 +124,6 @@ impl Live {
     #[must_use]
     pub fn relists(&self) -> u64 {
         self.relists.load(Ordering::Acquire)
-    }
-
-    /// Has the watches of what is in namespaces list everything anew.
-    fn list_contents_again(&self) {
-        self.again.iter().for_each(Notify::notify_one);
-    }
-
-    /// Returns when a watch is to list everything anew.
-    async fn lists_again(&self, kind: Kind) {
-        let [policies, pods] = &self.again;
-        match kind {
-            Kind::Namespaces => std::future::pending().await,
-            Kind::NetworkPolicies => policies.notified().await,
-            Kind::HeldPods => pods.notified().await,
-        }
     }
 
     fn watch(&self, kind: Kind) -> &(Client, Arc<Heard>) {

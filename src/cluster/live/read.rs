@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use ringfence_core::index::{Index, Namespace, Pod};
 
 use super::Live;
-use super::store::{StoredPolicy, metadata};
+use super::store::{StoredPolicy, metadata, version_of};
 use crate::cluster::Unavailable;
 
 /// The API server waits 5 s for a decision, and asks again a second after a 503 that says so: the second time on a new
 /// connection, where the first one was on one that is dead.
 const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How many pods without a node are looked at.
+const WAITING: u32 = 500;
 
 impl Live {
     async fn bounded<T>(&self, what: &str, read: impl Future<Output = kube::Result<T>>) -> Result<T, Unavailable> {
@@ -45,26 +49,64 @@ impl Live {
         let (object, policies) = self.bounded(&format!("namespace {name:?}"), read).await?;
         let Some(object) = object else { return Ok(None) };
         let mut index = Index::default();
+        index.namespace_mut(name);
+        metadata(&object.metadata, |metadata| index.put_namespace(name, metadata));
         let namespace = index.namespace_mut(name);
-        metadata(&object.metadata, |metadata| namespace.put_object(metadata));
         for object in policies.items {
             namespace.put_policy(object.policy);
         }
+        index.policies_listed(name);
         Ok(index.get(name))
     }
 
-    /// The namespace together with the pods that run in it: of these the index knows only the held ones. One is enough.
+    /// The policies of a namespace, as the API server knows them at this moment.
+    pub(crate) async fn read_policies(&self, name: &str) -> Result<Vec<StoredPolicy>, Unavailable> {
+        let policies: Api<StoredPolicy> = Api::namespaced(self.client.clone(), name);
+        let everything = ListParams::default();
+        let read = policies.list(&everything);
+        Ok(self.bounded(&format!("the policies of namespace {name:?}"), read).await?.items)
+    }
+
+    /// A policy as the API server knows it at this moment: its uid and its version.
+    pub(in crate::cluster) async fn read_policy(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<(String, u64)>, Unavailable> {
+        let policies: Api<ApiPolicy> = Api::namespaced(self.client.clone(), namespace);
+        // A list of one: the right to list is there anyway, and a list is never served from a cache that is behind.
+        let this = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = self.bounded(&format!("NetworkPolicy {name:?}"), policies.list_metadata(&this)).await?;
+        let found = found.items.into_iter().next();
+        Ok(found.map(|found| (found.metadata.uid.clone().unwrap_or_default(), version_of(&found.metadata))))
+    }
+
+    /// The namespace together with the pods that may run in it: of these the index knows only the held ones. One is
+    /// enough. A pod with a node counts whatever its phase says, which whoever may write `pods/status` chooses; a pod without
+    /// one counts unless it is being deleted, since no scheduler places it then.
     pub(in crate::cluster) async fn with_pods(&self, namespace: &Namespace) -> Result<Arc<Namespace>, Unavailable> {
         let pods: Api<ApiPod> = Api::namespaced(self.client.clone(), namespace.name());
-        let running = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed").limit(1);
+        let (placed, waiting) = (placed().limit(1), ListParams::default().fields("spec.nodeName=").limit(WAITING));
         let what = format!("the pods of namespace {:?}", namespace.name());
-        let found = self.bounded(&what, pods.list_metadata(&running)).await?;
+        let mut found = self.bounded(&what, pods.list_metadata(&placed)).await?.items;
+        if found.is_empty() {
+            let waiting = self.bounded(&what, pods.list_metadata(&waiting)).await?;
+            // Where there are more, nobody looks at each.
+            let more = waiting.metadata.continue_.is_some_and(|token| !token.is_empty());
+            let counts = |pod: &PartialObjectMeta<ApiPod>| more || pod.metadata.deletion_timestamp.is_none();
+            found.extend(waiting.items.into_iter().filter(counts));
+        }
         let mut namespace = namespace.clone();
         namespace.pods.clear();
-        for pod in found.items {
-            let facts = Pod { running: true, ..Pod::default() };
+        for pod in found {
+            let facts = Pod { may_run: true, ..Pod::default() };
             namespace.pods.insert(pod.metadata.name.unwrap_or_default(), facts);
         }
         Ok(Arc::new(namespace))
     }
+}
+
+/// Pods that have a node.
+fn placed() -> ListParams {
+    ListParams::default().fields("spec.nodeName!=")
 }

@@ -105,7 +105,7 @@ pub(super) fn version_of(metadata: &ApiMeta) -> u64 {
 pub(super) fn held_pod(metadata: &ApiMeta) -> Pod {
     self::metadata(metadata, |metadata| Pod {
         held: true,
-        running: true,
+        may_run: true,
         host_network: false,
         uid: metadata.uid.to_string(),
         version: metadata.version(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use backon::ExponentialBuilder;
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
 use kube::api::{Api, PartialObjectMeta, PostParams};
@@ -20,11 +21,10 @@ use kube::runtime::watcher::{self, Event, ExponentialBackoff, InitialListStrateg
 use kube::{Resource, ResourceExt};
 use ringfence_core::index::{Index, Namespace};
 use ringfence_core::vocabulary::HELD;
-use tokio::sync::Notify;
 
 use super::store::{StoredPolicy, held_pod, metadata, version_of};
 use super::{Kind, Live, lasts};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Unavailable};
 
 /// The first wait after an error, and the longest one, both with jitter: a restarted API server is asked again by
 /// everybody, but not at the same moment.
@@ -82,13 +82,12 @@ pub async fn run(cluster: Arc<Cluster>) {
             |config| watcher::watcher(namespaces.clone(), config),
             Namespaces
         ),
-        follow(
-            &cluster,
-            &delivered,
-            Kind::NetworkPolicies,
-            |config| watcher::watcher(policies.clone(), config),
-            Policies
-        ),
+        async {
+            // A list of policies that begins when the namespaces are known is newer than they are.
+            delivered.one(Kind::Namespaces).await;
+            let start = |config| watcher::watcher(policies.clone(), config);
+            follow(&cluster, &delivered, Kind::NetworkPolicies, start, Policies).await;
+        },
         follow(
             &cluster,
             &delivered,
@@ -97,29 +96,55 @@ pub async fn run(cluster: Arc<Cluster>) {
             HeldPods
         ),
         delivered.all(&cluster),
+        settle_overdue(&cluster, live),
     );
 }
 
+/// How often it is looked whether a reservation is older than any request.
+const OVERDUE_TICK: Duration = Duration::from_secs(5);
+
+/// Ends reservations of requests that came to nothing: a read that begins when no request can still be stored says so.
+async fn settle_overdue(cluster: &Cluster, live: &Live) {
+    loop {
+        tokio::time::sleep(OVERDUE_TICK).await;
+        let overdue = cluster.reservations().overdue(Timestamp::now());
+        for (namespace, reservation) in overdue {
+            let change = &reservation.change;
+            // Where it can't be read, it is tried again.
+            let Ok(found) = live.read_policy(&namespace, &change.name).await else { break };
+            // What is stored, the watch shows, and with it the reservation ends.
+            let is_stored = found.is_some_and(|(uid, version)| uid == change.uid && version > change.base);
+            if !is_stored {
+                cluster.reservations().release(&namespace, &reservation);
+            }
+        }
+    }
+}
+
 /// Which watches have delivered everything once.
-#[derive(Default)]
-struct Delivered {
-    kinds: std::sync::Mutex<BTreeSet<&'static str>>,
-    added: Notify,
+struct Delivered(tokio::sync::watch::Sender<BTreeSet<&'static str>>);
+
+impl Default for Delivered {
+    fn default() -> Self {
+        Self(tokio::sync::watch::Sender::new(BTreeSet::new()))
+    }
 }
 
 impl Delivered {
     fn add(&self, kind: Kind) {
-        self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(kind.as_str());
-        self.added.notify_one();
+        self.0.send_modify(|kinds| {
+            kinds.insert(kind.as_str());
+        });
+    }
+
+    /// Waits until a watch has. (The sender is at hand, so the wait does not fail.)
+    async fn one(&self, kind: Kind) {
+        let _ = self.0.subscribe().wait_for(|kinds| kinds.contains(kind.as_str())).await;
     }
 
     async fn all(&self, cluster: &Cluster) {
-        loop {
-            let count = self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
-            if count == Kind::ALL.len() {
-                break;
-            }
-            self.added.notified().await;
+        for kind in Kind::ALL {
+            self.one(kind).await;
         }
         cluster.set_synced();
         tracing::info!(namespaces = cluster.namespaces().len(), "every watch has delivered");
@@ -135,10 +160,12 @@ type Changed = BTreeSet<String>;
 /// How one kind of object goes into the index. Each says which namespaces it has changed.
 trait Keep {
     type Object;
-    fn put(&self, live: &Live, index: &mut Index, object: Self::Object, changed: &mut Changed);
-    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed);
+    fn put(&self, cluster: &Cluster, index: &mut Index, object: Self::Object, changed: &mut Changed);
+    fn remove(&self, cluster: &Cluster, index: &mut Index, object: &Self::Object, changed: &mut Changed);
     /// Takes out what is not among these names of a namespace (`None`: the namespace has none of them).
-    fn retain(&self, live: &Live, index: &mut Index, names: &Names, changed: &mut Changed);
+    fn retain(&self, index: &mut Index, names: &Names, changed: &mut Changed);
+    /// A list is complete, and everything in it was put. `older` are the namespaces that were known before it was asked for.
+    fn listed(&self, _: &Cluster, _: &mut Index, _older: &[String], _: &mut Changed) {}
 }
 
 async fn follow<K, S>(
@@ -157,14 +184,11 @@ async fn follow<K, S>(
     loop {
         let config =
             watcher::Config { initial_list_strategy: strategy.clone(), ..watcher::Config::default().timeout(timeout) };
+        // Taken before the first list is asked for. When a later one was asked for is not known.
+        let mut older = cluster.read().behind();
         let mut events = pin!(start(config).backoff(waits()));
         let mut listed: Option<Vec<K>> = None;
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = live.lists_again(kind) => None,
-            };
-            let Some(event) = event else { break };
+        while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => {
                     live.heard(kind).lists();
@@ -173,13 +197,13 @@ async fn follow<K, S>(
                 }
                 Ok(Event::InitApply(object)) => listed.get_or_insert_default().push(object),
                 Ok(Event::InitDone) => {
-                    replace(cluster, live, &keep, listed.take().unwrap_or_default());
+                    replace(cluster, &keep, listed.take().unwrap_or_default(), &std::mem::take(&mut older));
                     live.heard(kind).has_listed();
                     delivered.add(kind);
                 }
-                Ok(Event::Apply(object)) => cluster.change(|index, changed| keep.put(live, index, object, changed)),
+                Ok(Event::Apply(object)) => cluster.change(|index, changed| keep.put(cluster, index, object, changed)),
                 Ok(Event::Delete(object)) => {
-                    cluster.change(|index, changed| keep.remove(live, index, &object, changed));
+                    cluster.change(|index, changed| keep.remove(cluster, index, &object, changed));
                 }
                 Err(error) if strategy == InitialListStrategy::StreamingList && has_no_streaming_lists(&error) => {
                     tracing::info!(watch = kind.as_str(), "the API server has no streaming lists; listing in pages");
@@ -197,7 +221,7 @@ fn has_no_streaming_lists(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
 }
 
-fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object = K>, objects: Vec<K>) {
+fn replace<K: Resource>(cluster: &Cluster, keep: &impl Keep<Object = K>, objects: Vec<K>, older: &[String]) {
     let mut names = Names::new();
     for object in &objects {
         let metadata = object.meta();
@@ -206,11 +230,12 @@ fn replace<K: Resource>(cluster: &Cluster, live: &Live, keep: &impl Keep<Object 
         names.entry(namespace).or_default().insert(name);
     }
     cluster.change(|index, changed| {
-        keep.retain(live, index, &names, changed);
+        keep.retain(index, &names, changed);
         for object in objects {
-            keep.put(live, index, object, changed);
+            keep.put(cluster, index, object, changed);
         }
-        index.sweep(live.newest_policy.load(Ordering::Acquire));
+        keep.listed(cluster, index, older, changed);
+        index.sweep();
     });
 }
 
@@ -225,60 +250,61 @@ struct Namespaces;
 impl Keep for Namespaces {
     type Object = PartialObjectMeta<ApiNamespace>;
 
-    fn put(&self, live: &Live, index: &mut Index, object: Self::Object, changed: &mut Changed) {
+    fn put(&self, _: &Cluster, index: &mut Index, object: Self::Object, changed: &mut Changed) {
         let name = object.name_any();
-        let namespace = index.contents_mut(&name);
-        // Another namespace of the same name, whose predecessor's deletion a list has swallowed: which of the contents are
-        // its own nobody can tell, so they are listed anew.
-        let is_another = !namespace.uid.is_empty() && object.metadata.uid.as_ref() != Some(&namespace.uid);
-        if is_another && namespace.clear() {
-            live.list_contents_again();
-        }
-        let differs = metadata(&object.metadata, |metadata| namespace.put_object(metadata));
+        let differs = metadata(&object.metadata, |metadata| index.put_namespace(&name, metadata));
         note(changed, &name, differs);
     }
 
-    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
+    fn remove(&self, _: &Cluster, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
         let name = object.name_any();
-        index.forget_namespace(&name, version_of(&object.metadata));
-        index.sweep(live.newest_policy.load(Ordering::Acquire));
+        index.forget_namespace(&name);
+        index.sweep();
         note(changed, &name, true);
     }
 
-    fn retain(&self, live: &Live, index: &mut Index, names: &Names, changed: &mut Changed) {
+    fn retain(&self, index: &mut Index, names: &Names, changed: &mut Changed) {
         for name in index.names().into_iter().filter(|name| !names.contains_key(name)) {
             note(changed, &name, index.get(&name).is_some());
-            // When it was deleted is not known, and so is which of its contents belong to the next of its name.
-            index.forget_namespace(&name, 0);
-            if index.contents_mut(&name).clear() {
-                live.list_contents_again();
-            }
+            index.forget_namespace(&name);
         }
     }
 }
 
 struct Policies;
 
+impl Policies {
+    /// Notes how far the watch has come.
+    fn come_to(index: &mut Index, version: u64, changed: &mut Changed) {
+        changed.extend(index.policies_come_to(version));
+    }
+}
+
 impl Keep for Policies {
     type Object = StoredPolicy;
 
-    fn put(&self, live: &Live, index: &mut Index, object: Self::Object, changed: &mut Changed) {
+    fn put(&self, cluster: &Cluster, index: &mut Index, object: Self::Object, changed: &mut Changed) {
         let namespace = object.namespace().unwrap_or_default();
         let policy = object.policy;
-        live.newest_policy.fetch_max(policy.version, Ordering::AcqRel);
+        let (uid, version) = (policy.uid.clone(), policy.version);
         let differs = index.contents_mut(&namespace).put_policy(policy);
         note(changed, &namespace, differs);
+        Self::come_to(index, version, changed);
+        // Once the index has it, so that it counts all the time.
+        cluster.reservations().seen(&namespace, &uid, version);
     }
 
-    fn remove(&self, live: &Live, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
+    fn remove(&self, cluster: &Cluster, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
         let namespace = object.namespace().unwrap_or_default();
         let version = version_of(&object.metadata);
-        live.newest_policy.fetch_max(version, Ordering::AcqRel);
         let removed = index.contents_mut(&namespace).remove_policy_at(&object.name_any(), version);
+        index.sweep_one(&namespace);
         note(changed, &namespace, removed);
+        Self::come_to(index, version, changed);
+        cluster.reservations().seen(&namespace, &object.uid().unwrap_or_default(), version);
     }
 
-    fn retain(&self, _: &Live, index: &mut Index, names: &Names, changed: &mut Changed) {
+    fn retain(&self, index: &mut Index, names: &Names, changed: &mut Changed) {
         for name in index.names() {
             let namespace = index.contents_mut(&name);
             let gone: Vec<String> = namespace
@@ -292,6 +318,15 @@ impl Keep for Policies {
             }
         }
     }
+
+    fn listed(&self, cluster: &Cluster, index: &mut Index, older: &[String], changed: &mut Changed) {
+        changed.extend(older.iter().filter(|name| index.policies_listed(name)).cloned());
+        let mut reservations = cluster.reservations();
+        for name in reservations.namespaces() {
+            let namespace = index.contents(&name);
+            reservations.listed(&name, namespace.iter().flat_map(|namespace| namespace.policies()));
+        }
+    }
 }
 
 struct HeldPods;
@@ -299,20 +334,22 @@ struct HeldPods;
 impl Keep for HeldPods {
     type Object = PartialObjectMeta<ApiPod>;
 
-    fn put(&self, _: &Live, index: &mut Index, object: Self::Object, changed: &mut Changed) {
+    fn put(&self, _: &Cluster, index: &mut Index, object: Self::Object, changed: &mut Changed) {
         let namespace = object.namespace().unwrap_or_default();
         let differs = index.contents_mut(&namespace).put_pod(&object.name_any(), held_pod(&object.metadata));
         note(changed, &namespace, differs);
     }
 
-    // A pod that is held no more takes nothing with it: nobody has to be told.
-    fn remove(&self, _: &Live, index: &mut Index, object: &Self::Object, _: &mut Changed) {
-        let namespace = index.contents_mut(&object.namespace().unwrap_or_default());
+    // A pod that is held no more takes nothing with it: nobody has to know.
+    fn remove(&self, _: &Cluster, index: &mut Index, object: &Self::Object, _: &mut Changed) {
+        let name = object.namespace().unwrap_or_default();
+        let namespace = index.contents_mut(&name);
         let uid = object.uid().unwrap_or_default();
         namespace.pods.retain(|name, pod| *name != object.name_any() || pod.uid != uid);
+        index.sweep_one(&name);
     }
 
-    fn retain(&self, _: &Live, index: &mut Index, names: &Names, _: &mut Changed) {
+    fn retain(&self, index: &mut Index, names: &Names, _: &mut Changed) {
         for name in index.names() {
             let namespace: &mut Namespace = index.contents_mut(&name);
             namespace.pods.retain(|pod, _| names.get(&name).is_some_and(|there| there.contains(pod)));
@@ -328,7 +365,7 @@ impl Cluster {
         let (Some(namespace), policy) = (object.namespace(), object.policy) else { return };
         self.change(|index, _| {
             // What the watch has been past already, it has delivered; it may have been deleted since.
-            let is_ahead = policy.version > live.newest_policy.load(Ordering::Acquire);
+            let is_ahead = policy.version > index.policies_seen();
             if is_ahead && live.relists() == relists && index.get(&namespace).is_some() {
                 index.contents_mut(&namespace).put_policy(policy);
             }
@@ -342,9 +379,41 @@ impl Cluster {
             // One that is gone by now, or another one of the same name, is not brought back.
             let same = index.get(&name).is_some_and(|known| Some(&known.uid) == object.metadata.uid.as_ref());
             if same {
-                metadata(&object.metadata, |metadata| index.contents_mut(&name).put_object(metadata));
+                metadata(&object.metadata, |metadata| index.put_namespace(&name, metadata));
             }
         });
+    }
+
+    /// Takes over a list of a namespace's policies that was begun when the namespace with this uid was known: it has
+    /// everything that is there, and what is not in it is gone.
+    ///
+    /// # Errors
+    /// Where the API server does not answer.
+    pub(crate) async fn list_policies(&self, namespace: &Namespace) -> Result<(), Unavailable> {
+        let Some(live) = self.as_live() else { return Ok(()) };
+        let before: Vec<(String, u64)> =
+            namespace.policies().map(|policy| (policy.name.clone(), policy.version)).collect();
+        let found = live.read_policies(namespace.name()).await?;
+        self.change(|index, changed| {
+            let name = namespace.name();
+            if !index.get(name).is_some_and(|known| known.uid == namespace.uid) {
+                return;
+            }
+            let contents = index.contents_mut(name);
+            for (policy, version) in before {
+                let is_there = found.iter().any(|object| object.policy.name == policy);
+                // What was written since then is another one.
+                if !is_there && contents.policy(&policy).is_some_and(|known| known.version == version) {
+                    contents.remove_policy(&policy);
+                }
+            }
+            for object in found {
+                contents.put_policy(object.policy);
+            }
+            index.policies_listed(name);
+            changed.insert(name.to_owned());
+        });
+        Ok(())
     }
 
     /// Takes over that a pod was just lifted.

@@ -6,7 +6,7 @@ use crate::admission::permission::{NONE, Use};
 use crate::admission::review::Request;
 use crate::admission::{Context, Decided, Decision, Reason, Stop};
 use crate::object::{Object, ObjectMeta};
-use crate::vocabulary::{GUARDED, ISOLATED, MODE, Mode, PROFILE};
+use crate::vocabulary::{CONTROLLERS_ANNOTATIONS, GUARDED, ISOLATED, MODE, Mode, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
     super::decide(request, context, create, update)
@@ -27,7 +27,14 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
         decision.patch.push(patch::remove(&["metadata", "labels", ISOLATED]));
         decision = decision.warn(format!("the label {ISOLATED} was dropped: only Ringfence's controller sets it"));
     }
-    decision.patch.extend(patch::set_labels(object.metadata.as_ref(), &missing));
+    let metadata = object.metadata.as_ref();
+    for key in CONTROLLERS_ANNOTATIONS {
+        if metadata.is_some_and(|metadata| metadata.annotation(key).is_some()) {
+            decision.patch.push(patch::remove(&["metadata", "annotations", key]));
+            decision = decision.warn(format!("the annotation {key} was dropped: only Ringfence's controller sets it"));
+        }
+    }
+    decision.patch.extend(patch::set_labels(metadata, &missing));
     Ok(decision)
 }
 
@@ -53,15 +60,22 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
         .filter(|key| object.metadata.as_ref().and_then(|metadata| metadata.label(key)).is_none())
         .filter_map(|key| Some((key, old.label(key)?.to_owned())))
         .collect();
+    // What is replaced by a manifest loses the annotations too. They are not the user's, so there is nothing to warn of.
+    let annotations: Vec<(&str, String)> = CONTROLLERS_ANNOTATIONS
+        .into_iter()
+        .filter(|key| object.metadata.as_ref().and_then(|metadata| metadata.annotation(key)).is_none())
+        .filter_map(|key| Some((key, old.annotation(key)?.to_owned())))
+        .collect();
     if stripped.is_empty() || un_adopts(&old, &stripped, context)? {
-        return Ok(Decision::allow(Reason::Allowed));
+        let patch = patch::set(object.metadata.as_ref(), &[], &annotations);
+        return Ok(Decision { patch, ..Decision::allow(Reason::Allowed) });
     }
     let mut decision = Decision::allow(Reason::LabelsInjected);
     for (key, value) in &stripped {
         decision =
             decision.warn(format!("the label {key}={value} was put back: an update may change it, not strip it"));
     }
-    decision.patch = patch::set_labels(object.metadata.as_ref(), &stripped);
+    decision.patch = patch::set(object.metadata.as_ref(), &stripped, &annotations);
     Ok(decision)
 }
 

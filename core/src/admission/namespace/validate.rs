@@ -10,10 +10,29 @@ use crate::admission::{Context, Decided, Decision, Reason, Stop, claims};
 use crate::config::Existing;
 use crate::index::Isolation;
 use crate::object::{Entries, Object, ObjectMeta};
-use crate::vocabulary::{ISOLATED, MODE, Mode, PROFILE};
+use crate::vocabulary::{CONTROLLERS_ANNOTATIONS, GROUP, ISOLATED, MODE, Mode, PROFILE};
 
 pub(in crate::admission) fn decide(request: &Request<'_>, context: &Context<'_>) -> Decided {
+    if request.operation == Operation::Create
+        && context.config.excluded.contains(request.name.as_ref())
+        && !context.may(Use::Mode(Mode::Exempt.to_string()))?
+    {
+        return Ok(excluded_name(&request.name));
+    }
     super::decide(request, context, create, update)
+}
+
+/// An unused name that is excluded would be a namespace without a baseline for whoever takes it first.
+fn excluded_name(name: &str) -> Decision {
+    Decision::deny(
+        Reason::NotPermitted,
+        format!(
+            "creating namespace {name:?} is refused: the configuration excludes this name, so no baseline would hold back what \
+             runs in it; have a cluster administrator create it, or grant the rule \
+             {{apiGroups: [{GROUP}], resources: [modes], resourceNames: [{}], verbs: [use]}}",
+            Mode::Exempt
+        ),
+    )
 }
 
 /// `namespaces/status` and `namespaces/finalize`: labels can be changed through them without any other call (tried), by
@@ -65,7 +84,11 @@ fn create(request: &Request<'_>, context: &Context<'_>) -> Decided {
     let new = Isolation::of(&metadata);
     let name = if request.name.is_empty() { "with a generated name".to_owned() } else { format!("{:?}", request.name) };
     if new.isolated.is_some() {
-        return Ok(tampered(&name, "created with it, a namespace would count as isolated before any policy exists"));
+        let why = "created with it, a namespace would count as isolated before any policy exists";
+        return Ok(tampered(&name, "label", ISOLATED, why));
+    }
+    if let Some(denied) = annotations_tampered(&name, &ObjectMeta::default(), &metadata) {
+        return Ok(denied);
     }
     if new.profile.is_none() || new.mode.is_none() {
         return Ok(missing(&name, &new, context));
@@ -92,7 +115,11 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
         return Ok(Decision::allow(Reason::Allowed));
     }
     let name = format!("{plain:?}");
-    let (new, old) = (Isolation::of(&new_metadata), Isolation::of(&old_object.into_metadata()));
+    let old_metadata = old_object.into_metadata();
+    let (new, old) = (Isolation::of(&new_metadata), Isolation::of(&old_metadata));
+    if let Some(denied) = annotations_tampered(&name, &old_metadata, &new_metadata) {
+        return Ok(denied);
+    }
     if new == old {
         // Nothing of Ringfence's has changed; a terminating namespace must always be able to finish.
         let adopted = new.profile.is_some() && new.mode.is_some();
@@ -103,7 +130,7 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
         });
     }
     if new.isolated != old.isolated {
-        return Ok(tampered(&name, "it follows from the policies, not the other way round"));
+        return Ok(tampered(&name, "label", ISOLATED, "it follows from the policies, not the other way round"));
     }
     // Half of the isolation labels would look adopted without being so.
     if (new.profile.is_none() != new.mode.is_none()) && old.profile.is_none() && old.mode.is_none() {
@@ -126,11 +153,24 @@ fn update(request: &Request<'_>, context: &Context<'_>) -> Decided {
     Ok(Decision::allow(Reason::Allowed))
 }
 
-fn tampered(name: &str, why: &str) -> Decision {
+/// Whether an annotation that only the controller writes differs.
+fn annotations_tampered(name: &str, old: &ObjectMeta<'_>, new: &ObjectMeta<'_>) -> Option<Decision> {
+    // A namespace that terminates must be able to finish, whatever is written on it.
+    let mut keys = CONTROLLERS_ANNOTATIONS.into_iter().filter(|_| !new.is_deleting());
+    let key = keys.find(|key| old.annotation(key) != new.annotation(key))?;
+    Some(tampered(
+        name,
+        "annotation",
+        key,
+        "it says what the controller found of the baseline, and is what the controller goes by",
+    ))
+}
+
+fn tampered(name: &str, kind: &str, key: &str, why: &str) -> Decision {
     Decision::deny(
         Reason::LabelTampered,
         format!(
-            "the label {ISOLATED} of namespace {name} is set by Ringfence's controller alone: {why}; leave it as it is"
+            "the {kind} {key} of namespace {name} is set by Ringfence's controller alone: {why}; leave it as it is"
         ),
     )
 }

@@ -50,6 +50,9 @@ pub(super) fn network_policy(
     }
     let policy = NetworkPolicy {
         version: metadata.version(),
+        uid: metadata.uid.to_string(),
+        generation: metadata.generation,
+        quarantined: crate::quarantine::Quarantined::of(&metadata),
         managed: metadata.is_managed(),
         deleting: metadata.is_deleting(),
         exception: metadata.exception(),
