@@ -70,6 +70,12 @@ impl<'b> Asker<'b> {
         self.send(Method::GET, path, JSON, &Value::Null).expect_ok()
     }
 
+    /// An object, where there is one.
+    pub(crate) fn find(&self, path: &str) -> Option<Value> {
+        let answer = self.send(Method::GET, path, JSON, &Value::Null);
+        (answer.status != 404).then(|| answer.expect_ok())
+    }
+
     pub(crate) fn create(&self, path: &str, object: &Value) -> Answer {
         self.send(Method::POST, path, JSON, object)
     }

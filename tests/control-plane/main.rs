@@ -15,6 +15,7 @@
 )]
 
 mod adopt;
+mod arming;
 mod ask;
 mod bed;
 mod break_glass;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(4);
     let tests = [
         adopt::tests(),
+        arming::tests(),
         bed::tests(),
         break_glass::tests(),
         bypasses::tests(),

@@ -59,6 +59,20 @@ A selector or a condition is what keeps Ringfence out of the way: what it leaves
 it leaves out is also never judged, so each one says no more than that the process would have allowed the request.
 */}}
 
+{{/* Metadata of both configurations. The leader keeps other annotations that it finds, and no other labels. */}}
+{{- define "ringfence.webhook.metadata" -}}
+name: ringfence
+labels:
+  app.kubernetes.io/name: ringfence
+  app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+annotations:
+  # Up to chart 0.1.0 helm made them. An upgrade takes them out of the release, and must not delete them.
+  helm.sh/resource-policy: keep
+  {{- with .Values.webhook.annotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
 {{/* What every entry shares. Takes root, path, and either mayDeny (default) or mayDeny=false for one that only warns. */}}
 {{- define "ringfence.webhook.common" -}}
 {{- $mayDeny := dig "mayDeny" true . -}}
@@ -153,6 +167,17 @@ change is judged by the process without looking whose keys they are.
 {{/* A pod carries the label of a held pod. Takes the object's name. */}}
 {{- define "ringfence.cel.held" -}}
 (has({{ . }}.metadata.labels) && 'ringfence.dev/held' in {{ . }}.metadata.labels && {{ . }}.metadata.labels['ringfence.dev/held'] == 'true')
+{{- end }}
+
+{{/*
+What can let traffic past the NetworkPolicies of a namespace, and may be written by its admin, by API group. Cluster-wide
+kinds are not here: whoever may write those rules the cluster. core/src/admission/review.rs has the same list.
+*/}}
+{{- define "ringfence.vendorPolicies" -}}
+- { groups: [cilium.io], resources: [ciliumnetworkpolicies, ciliumlocalredirectpolicies, ciliumenvoyconfigs] }
+- { groups: [projectcalico.org, crd.projectcalico.org], resources: [networkpolicies, networksets] }
+- { groups: [crd.antrea.io], resources: [networkpolicies, groups] }
+- { groups: [k8s.cni.cncf.io], resources: [network-attachment-definitions, multi-networkpolicies] }
 {{- end }}
 
 {{/* What Pod Security's restricted profile asks of a pod, and a read-only file system. */}}
