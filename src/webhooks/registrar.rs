@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::probe::{Probe, probe};
-use super::template::{Configuration, Templates, Wanted, desired, is_armed, is_stored};
+use super::template::{Configuration, Templates, Wanted, desired, is_armed, is_stored, reached_by};
 use crate::certs::trust::{READ_EVERY, watch_one};
 use crate::controller::lease::Leadership;
 use crate::metrics::Metrics;
@@ -80,7 +80,8 @@ struct View {
     validating: Known<ValidatingWebhookConfiguration>,
     /// The API server reached both as they are stored.
     proved: bool,
-    probe: Duration,
+    /// Until it is tried again.
+    pause: Duration,
     owner: Option<OwnerReference>,
     owner_at: Option<Instant>,
 }
@@ -198,16 +199,16 @@ impl Registrar {
         match (validating?, mutating?) {
             (Kept::Armed, Kept::Armed) => Ok(READ_EVERY),
             (Kept::Paused(wait), _) | (_, Kept::Paused(wait)) => Ok(wait),
-            (Kept::Unarmed, _) | (_, Kept::Unarmed) => match probe(&self.client).await? {
+            (Kept::Unarmed, _) | (_, Kept::Unarmed) => match view.probe(&self.client).await? {
                 Probe::Reached => {
                     view.proved = true;
-                    view.probe = PROBE;
+                    view.pause = PROBE;
                     Ok(Duration::ZERO)
                 }
                 Probe::NotReached(why) => {
-                    let wait = view.probe;
+                    let wait = view.pause;
                     tracing::info!(why, "the API server does not reach the webhooks yet; they block nothing");
-                    view.probe = (wait * 2).min(LONGEST_PROBE);
+                    view.pause = (wait * 2).min(LONGEST_PROBE);
                     Ok(wait)
                 }
             },
@@ -258,7 +259,7 @@ impl Default for View {
             mutating: Known::default(),
             validating: Known::default(),
             proved: false,
-            probe: PROBE,
+            pause: PROBE,
             owner: None,
             owner_at: None,
         }
@@ -271,6 +272,18 @@ impl View {
             Seen::Mutating(stored) => self.mutating.stored = Some(stored.map(|it| *it)),
             Seen::Validating(stored) => self.validating.stored = Some(stored.map(|it| *it)),
         }
+    }
+
+    /// Asks whether the API server reaches all entries of both. What it does with one holds for all that trust the same:
+    /// somebody else may be writing the CAs, one configuration after the other.
+    async fn probe(&self, client: &Client) -> Result<Probe> {
+        let stored = (self.mutating.stored.iter().flatten().next(), self.validating.stored.iter().flatten().next());
+        let (Some(mutating), Some(validating)) = stored else { return Ok(Probe::NotReached("there are none".to_owned())) };
+        let client_of_all = reached_by(mutating);
+        if client_of_all.is_none() || client_of_all != reached_by(validating) {
+            return Ok(Probe::NotReached("their entries do not trust the same CAs".to_owned()));
+        }
+        probe(client).await
     }
 
     fn record(&self, metrics: &Metrics) {

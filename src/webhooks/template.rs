@@ -232,6 +232,21 @@ pub fn is_stored<C: Configuration>(desired: &C, stored: &C) -> bool {
         && one.owner_references == other.owner_references
 }
 
+/// What every entry of an object is reached by, its path aside: the Service, and the CAs that are trusted there. `None`
+/// where they differ: that one is reached says nothing of the others.
+#[must_use]
+pub fn reached_by<C: Configuration>(stored: &C) -> Option<WebhookClientConfig> {
+    let mut stored = stored.clone();
+    let client = |entry: Entry<'_>| {
+        let mut client = entry.client.clone();
+        client.service.iter_mut().for_each(|service| service.path = None);
+        client
+    };
+    let mut clients = stored.entries().into_iter().map(client);
+    let first = clients.next()?;
+    clients.all(|other| other == first).then_some(first)
+}
+
 /// Whether any entry of an object blocks what it is called for where nothing answers.
 #[must_use]
 pub fn is_armed<C: Configuration>(stored: &C) -> bool {
@@ -331,6 +346,14 @@ webhooks:
         given.entries()[0].client.ca_bundle = Some(ByteString(b"given".to_vec()));
         let mut next = desired(&given, Some(&stored), wanted(None, true));
         assert_eq!(next.entries()[0].client.ca_bundle.as_ref().unwrap().0, b"given");
+    }
+
+    #[test]
+    fn entries_that_trust_different_cas_are_not_reached_alike() {
+        let mut stored = desired(&template(), None, wanted(Some("ca"), true));
+        assert!(reached_by(&stored).is_some_and(|client| client.ca_bundle.unwrap().0 == b"ca"));
+        stored.entries()[1].client.ca_bundle = None;
+        assert!(reached_by(&stored).is_none());
     }
 
     #[test]

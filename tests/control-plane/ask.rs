@@ -61,6 +61,11 @@ impl<'b> Asker<'b> {
         Self { bed, client: bed.client_as(0, user), as_user: None }
     }
 
+    /// Whoever has this token, such as a service account's.
+    pub(crate) fn with_token(bed: &'b Bed, token: &str) -> Self {
+        Self { bed, client: bed.client_for(0, token), as_user: None }
+    }
+
     /// Somebody whom no other test knows.
     pub(crate) fn impersonating(bed: &'b Bed, user: &'static str) -> Self {
         Self { as_user: Some(user), ..Self::new(bed, ADMIN) }

@@ -14,6 +14,7 @@
     reason = "a test may fail like this, also in its helpers"
 )]
 
+mod account;
 mod adopt;
 mod arming;
 mod ask;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
     // Each test is several programs that mostly wait for each other: some more at once than a small machine has cores.
     arguments.test_threads.get_or_insert(4);
     let tests = [
+        account::tests(),
         adopt::tests(),
         arming::tests(),
         bed::tests(),
