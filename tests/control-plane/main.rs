@@ -48,6 +48,7 @@ mod tenant;
 mod threats;
 #[path = "../wire/throttle.rs"]
 mod throttle;
+mod upgrade;
 mod watches;
 
 use std::process::ExitCode;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
         rights::tests(),
         rollout::tests(),
         soak::tests(),
+        upgrade::tests(),
         watches::tests(),
     ]
     .into_iter()

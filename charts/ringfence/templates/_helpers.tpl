@@ -29,6 +29,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if hasKey .Values.config "excluded" -}}
 {{- fail "config.excluded is set: use the value excluded at the top level, which also goes into the webhooks' selectors" -}}
 {{- end -}}
+{{- $limits := .Values.config.limits | default dict -}}
+{{- $drain := include "ringfence.seconds" (dict "of" "config.limits.drain" "text" ($limits.drain | default "12s")) | float64 -}}
+{{- $deadline := include "ringfence.seconds" (dict "of" "config.limits.drainDeadline" "text" ($limits.drainDeadline | default "10s")) | float64 -}}
+{{- if le (float64 .Values.terminationGracePeriodSeconds) (addf $drain $deadline) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %v, and must be more than config.limits.drain and drainDeadline together (%v s): a pod would be killed while it still answers; raise it" .Values.terminationGracePeriodSeconds (addf $drain $deadline)) -}}
+{{- end -}}
 {{- $injected := or (index .Values.webhook.annotations "cert-manager.io/inject-ca-from") (index .Values.webhook.annotations "cert-manager.io/inject-ca-from-secret") -}}
 {{- if and (eq .Values.tls.mode "self-managed") (or .Values.webhook.caBundle $injected) -}}
 {{- fail "tls.mode is self-managed, and webhook.caBundle or an annotation cert-manager.io/inject-ca-from is set: Ringfence then writes the CA bundle itself, and each would overwrite the other's; set tls.mode=files to keep yours, or leave it out (see Changing tls.mode in the chart's README first)" -}}
@@ -45,6 +51,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and .Values.webhook.caBundle (not (contains "-----BEGIN CERTIFICATE-----" (b64dec .Values.webhook.caBundle))) -}}
 {{- fail "webhook.caBundle is not a base64-encoded PEM certificate: encode the file as it is, once (base64 -w0 < ca.crt)" -}}
 {{- end -}}
+{{- end }}
+
+{{/* A length of time in seconds. Takes its text, and what it is of. */}}
+{{- define "ringfence.seconds" -}}
+{{- $units := dict "w" 604800 "d" 86400 "h" 3600 "m" 60 "s" 1 "ms" 0.001 -}}
+{{- if not (regexMatch "^([0-9]+([.][0-9]+)? ?(w|d|h|m|s|ms) ?)+$" .text) -}}
+{{- fail (printf "%s is %q: write it with the units w, d, h, m, s and ms here, such as 1m 30s" .of .text) -}}
+{{- end -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+ ?[a-z]+" .text -1 -}}
+{{- $seconds = addf $seconds (mulf (regexFind "[0-9.]+" .) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $seconds -}}
 {{- end }}
 
 {{/* The configuration file. */}}
