@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ringfence_core::admission::review::{Request, Resource};
 use ringfence_core::config::Config;
 use serde_json::{Value, json};
 
@@ -48,7 +49,7 @@ fn good() -> Vec<Value> {
         json!({ "longestExemption": "2w", "staleness": "1m 30s", "leaseDuration": "PT15S" }),
         json!({ "staleness": "1 minute, 30 seconds", "leaseDuration": "00:00:15" }),
         json!({ "certificates": { "validity": "60 days", "overlap": "300000ms" } }),
-        json!({ "limits": { "bodyBytes": 1048576, "connections": 10, "concurrentReviews": 1, "drain": "5s", "drainDeadline": "2.5s" } }),
+        json!({ "limits": { "bodyBytes": 1_048_576, "connections": 10, "concurrentReviews": 1, "drain": "5s", "drainDeadline": "2.5s" } }),
         json!({ "lints": { "protocol-implicit": "off", "open-world": false, "allow-all": "high" } }),
         json!({ "profiles": { "edge": { "policies": [{ "name": "default-deny-all", "spec": { "podSelector": {}, "policyTypes": ["Ingress", "Egress"] } }],
             "holes": { "ingress": { "W4*": "allow" }, "egress": { "W4": "deny" } } } } }),
@@ -112,11 +113,55 @@ fn schema_and_process_agree_on_what_a_configuration_is() {
 #[test]
 fn the_schema_takes_what_is_in_force_and_every_field_of_it() {
     let (schema, whole) = (Config::json_schema().unwrap(), Config::default().to_value());
-    assert!(validator().is_valid(&whole), "{:?}", validator().iter_errors(&whole).map(|e| e.to_string()).collect::<Vec<_>>());
+    assert!(
+        validator().is_valid(&whole),
+        "{:?}",
+        validator().iter_errors(&whole).map(|e| e.to_string()).collect::<Vec<_>>()
+    );
     let fields = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     assert_eq!(fields(&schema["properties"]), fields(&whole));
     for part in ["limits", "certificates"] {
         assert_eq!(fields(&schema["properties"][part]["properties"]), fields(&whole[part]), "{part}");
+    }
+}
+
+/// What the chart registers as a vendor's policy the process takes for one.
+#[test]
+fn chart_and_process_know_the_same_policies_of_vendors() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/ringfence/templates/_helpers.tpl");
+    let helpers = std::fs::read_to_string(path).unwrap();
+    let (_, list) = helpers.split_once("{{- define \"ringfence.vendorPolicies\" -}}\n").unwrap();
+    let (list, _) = list.split_once("{{- end }}").unwrap();
+    let names = |line: &str, field: &str| -> Vec<String> {
+        let (_, rest) = line.split_once(&format!("{field}: [")).unwrap();
+        rest.split(']').next().unwrap().split(", ").map(str::to_owned).collect()
+    };
+    let mut known = 0;
+    for line in list.lines() {
+        for group in names(line, "groups") {
+            for resource in names(line, "resources") {
+                let review = json!({
+                    "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+                    "request": { "uid": "x", "operation": "CREATE", "resource": { "group": group, "version": "v1", "resource": resource } },
+                })
+                .to_string();
+                let request = Request::parse(review.as_bytes()).unwrap();
+                assert_eq!(request.resource(), Resource::Vendor, "{resource}.{group}");
+                known += 1;
+            }
+        }
+    }
+    assert_eq!(known, 11);
+}
+
+/// The chart adds them up where they are left out.
+#[test]
+fn the_chart_knows_how_long_a_drain_takes_by_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/ringfence/templates/_helpers.tpl");
+    let (helpers, limits) = (std::fs::read_to_string(path).unwrap(), Config::default().limits);
+    for (field, value) in [("drain", limits.drain), ("drainDeadline", limits.drain_deadline)] {
+        let default = format!("($limits.{field} | default \"{value}\")");
+        assert!(helpers.contains(&default), "{default}");
     }
 }
 
@@ -125,10 +170,34 @@ fn the_schema_takes_what_is_in_force_and_every_field_of_it() {
 fn lengths_of_time_are_read_alike() {
     let validator = validator();
     for (text, good) in [
-        ("90s", true), ("90 s", true), ("1m30s", true), ("1m, 30s", true), ("1h 2m 3s", true), ("2 hrs", true), ("3days", true),
-        ("PT1H", true), ("P1DT2H", true), ("p1w", true), ("+5s", true), ("1.5h", true), ("1,5s", true), ("01:02:03", true),
-        ("1d 01:00:00", true), ("500ms", true), ("1y", false), ("2mo", false), ("P1Y", false), ("5s ago", false), ("", false),
-        ("s", false), ("5", false), ("5x", false), ("1h and 2m", false), ("-5s", false), ("0s", false), ("PT0S", false),
+        ("90s", true),
+        ("90 s", true),
+        ("1m30s", true),
+        ("1m, 30s", true),
+        ("1h 2m 3s", true),
+        ("2 hrs", true),
+        ("3days", true),
+        ("PT1H", true),
+        ("P1DT2H", true),
+        ("p1w", true),
+        ("+5s", true),
+        ("1.5h", true),
+        ("1,5s", true),
+        ("01:02:03", true),
+        ("1d 01:00:00", true),
+        ("500ms", true),
+        ("1y", false),
+        ("2mo", false),
+        ("P1Y", false),
+        ("5s ago", false),
+        ("", false),
+        ("s", false),
+        ("5", false),
+        ("5x", false),
+        ("1h and 2m", false),
+        ("-5s", false),
+        ("0s", false),
+        ("PT0S", false),
     ] {
         // A field that has no range.
         let config = json!({ "longestExemption": text });

@@ -35,11 +35,9 @@ pub async fn probe(client: &Client) -> Result<Probe> {
         .header("Content-Type", "application/json")
         .body(Body::from(namespace.to_string().into_bytes()))?;
     let response = client.send(request).await.context("failed to create a namespace as a dry run")?;
-    let warned = response
-        .headers()
-        .get_all("Warning")
-        .iter()
-        .any(|warning| String::from_utf8_lossy(warning.as_bytes()).contains(&format!("the label {ISOLATED} was dropped")));
+    let warned = response.headers().get_all("Warning").iter().any(|warning| {
+        String::from_utf8_lossy(warning.as_bytes()).contains(&format!("the label {ISOLATED} was dropped"))
+    });
     let created = response.status().is_success();
     let body = Limited::new(response.into_body(), LARGEST).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("{error}")).context("failed to read the answer to a dry run")?;

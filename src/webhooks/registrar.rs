@@ -66,10 +66,30 @@ enum Seen {
     Validating(Option<Box<ValidatingWebhookConfiguration>>),
 }
 
+/// What is stored of one configuration.
+enum Stored<C> {
+    /// It has not been looked for yet.
+    Unknown,
+    /// There is none.
+    Absent,
+    Is(C),
+}
+
+impl<C> From<Option<C>> for Stored<C> {
+    fn from(found: Option<C>) -> Self {
+        found.map_or(Self::Absent, Self::Is)
+    }
+}
+
+impl<C> Stored<C> {
+    fn get(&self) -> Option<&C> {
+        if let Self::Is(stored) = self { Some(stored) } else { None }
+    }
+}
+
 /// One configuration as this replica knows it.
 struct Known<C> {
-    /// `None` until it has been looked for.
-    stored: Option<Option<C>>,
+    stored: Stored<C>,
     /// What was written last, and when, and how often the same had been written not long before.
     wrote: Option<(C, Instant)>,
     again: u32,
@@ -113,7 +133,8 @@ impl Registrar {
     /// Keeps the configurations while this replica leads. It never returns.
     pub async fn run(mut self, mut leadership: Leadership) {
         let (client, seconds) = self.watching.clone();
-        let mutating = watch_one(Api::all(client.clone()), RINGFENCE, seconds).map(|it| Seen::Mutating(it.map(Box::new)));
+        let mutating =
+            watch_one(Api::all(client.clone()), RINGFENCE, seconds).map(|it| Seen::Mutating(it.map(Box::new)));
         let validating = watch_one(Api::all(client), RINGFENCE, seconds).map(|it| Seen::Validating(it.map(Box::new)));
         let mut seen: BoxStream<'_, Seen> = futures::stream::select(mutating, validating).boxed();
         let mut view = View::default();
@@ -166,8 +187,8 @@ impl Registrar {
         let one = ListParams::default().fields(&format!("metadata.name={RINGFENCE}"));
         let (mutating, validating) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
         let (mutating, validating) = tokio::try_join!(mutating.list(&one), validating.list(&one))?;
-        view.mutating.stored = Some(mutating.items.into_iter().next());
-        view.validating.stored = Some(validating.items.into_iter().next());
+        view.mutating.stored = mutating.items.into_iter().next().into();
+        view.validating.stored = validating.items.into_iter().next().into();
         Ok(())
     }
 
@@ -180,14 +201,14 @@ impl Registrar {
                 Some(bundle) => Some(bundle.clone()),
             },
         };
-        let (Some(mutating), Some(validating)) = (&view.mutating.stored, &view.validating.stored) else {
-            return Ok(AGAIN);
+        let absent = match (&view.mutating.stored, &view.validating.stored) {
+            (Stored::Unknown, _) | (_, Stored::Unknown) => return Ok(AGAIN),
+            (Stored::Is(_), Stored::Is(_)) => false,
+            (Stored::Absent, _) | (_, Stored::Absent) => true,
         };
         // What is made anew has to be reached anew.
-        if mutating.is_none() || validating.is_none() {
-            view.proved = false;
-        }
-        if view.owner_at.is_none_or(|at| at.elapsed() > READ_EVERY) || mutating.is_none() || validating.is_none() {
+        view.proved &= !absent;
+        if absent || view.owner_at.is_none_or(|at| at.elapsed() > READ_EVERY) {
             view.owner = self.owner().await?;
             view.owner_at = Some(Instant::now());
         }
@@ -221,7 +242,9 @@ impl Registrar {
         let role = match roles.get_opt(RINGFENCE).await {
             Ok(role) => role,
             Err(kube::Error::Api(status)) if status.code == 403 => None,
-            Err(error) => return Err(error).context("failed to read the ClusterRole that owns the webhook configurations"),
+            Err(error) => {
+                return Err(error).context("failed to read the ClusterRole that owns the webhook configurations");
+            }
         };
         if role.is_none() {
             tracing::warn!("there is no ClusterRole to own the webhook configurations: they stay when it is deleted");
@@ -269,16 +292,17 @@ impl Default for View {
 impl View {
     fn see(&mut self, seen: Seen) {
         match seen {
-            Seen::Mutating(stored) => self.mutating.stored = Some(stored.map(|it| *it)),
-            Seen::Validating(stored) => self.validating.stored = Some(stored.map(|it| *it)),
+            Seen::Mutating(stored) => self.mutating.stored = stored.map(|it| *it).into(),
+            Seen::Validating(stored) => self.validating.stored = stored.map(|it| *it).into(),
         }
     }
 
     /// Asks whether the API server reaches all entries of both. What it does with one holds for all that trust the same:
     /// somebody else may be writing the CAs, one configuration after the other.
     async fn probe(&self, client: &Client) -> Result<Probe> {
-        let stored = (self.mutating.stored.iter().flatten().next(), self.validating.stored.iter().flatten().next());
-        let (Some(mutating), Some(validating)) = stored else { return Ok(Probe::NotReached("there are none".to_owned())) };
+        let (Some(mutating), Some(validating)) = (self.mutating.stored.get(), self.validating.stored.get()) else {
+            return Ok(Probe::NotReached("there are none".to_owned()));
+        };
         let client_of_all = reached_by(mutating);
         if client_of_all.is_none() || client_of_all != reached_by(validating) {
             return Ok(Probe::NotReached("their entries do not trust the same CAs".to_owned()));
@@ -294,20 +318,20 @@ impl View {
 
 impl<C> Default for Known<C> {
     fn default() -> Self {
-        Self { stored: None, wrote: None, again: 0 }
+        Self { stored: Stored::Unknown, wrote: None, again: 0 }
     }
 }
 
 impl<C: Configuration> Known<C> {
     fn record(&self, metrics: &Metrics) {
-        if let Some(stored) = &self.stored {
-            metrics.webhooks_armed(C::WEBHOOK, stored.as_ref().is_some_and(is_armed));
+        if !matches!(self.stored, Stored::Unknown) {
+            metrics.webhooks_armed(C::WEBHOOK, self.stored.get().is_some_and(is_armed));
         }
     }
 
     /// Writes it where it is not as it is to be.
     async fn keep(&mut self, client: &Client, template: &C, wanted: Wanted<'_>) -> Result<Kept> {
-        let stored = self.stored.as_ref().and_then(Option::as_ref);
+        let stored = self.stored.get();
         let armed = stored.is_some_and(is_armed);
         let desired = desired(template, stored, Wanted { armed: wanted.armed || armed, ..wanted });
         let kept = || if is_armed(&desired) { Kept::Armed } else { Kept::Unarmed };
@@ -326,7 +350,7 @@ impl<C: Configuration> Known<C> {
         match written {
             Ok(written) => {
                 tracing::info!(configuration = C::WEBHOOK.as_str(), armed = is_armed(&written), "{what}");
-                self.stored = Some(Some(written));
+                self.stored = Stored::Is(written);
             }
             // The watch tells what it is by now.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(Kept::Paused(AGAIN)),
@@ -349,7 +373,8 @@ impl<C: Configuration> Known<C> {
 
     fn note_write(&mut self, desired: C) {
         let soon = 4 * self.pause();
-        let again = self.wrote.as_ref().is_some_and(|(written, at)| is_stored(&desired, written) && at.elapsed() < soon);
+        let again =
+            self.wrote.as_ref().is_some_and(|(written, at)| is_stored(&desired, written) && at.elapsed() < soon);
         self.again = if again { self.again.saturating_add(1) } else { 0 };
         self.wrote = Some((desired, Instant::now()));
     }

@@ -177,14 +177,13 @@ pub fn desired<C: Configuration>(template: &C, stored: Option<&C>, wanted: Wante
     let bundles = stored.map(bundles).unwrap_or_default();
     let mut object = template.clone();
     for entry in object.entries() {
-        match wanted.bundle {
-            Some(bundle) => entry.client.ca_bundle = Some(ByteString(bundle.as_bytes().to_vec())),
+        entry.client.ca_bundle = if let Some(bundle) = wanted.bundle {
+            Some(ByteString(bundle.as_bytes().to_vec()))
+        } else {
             // An entry that is new gets what the others have: it is served in the same place.
-            None => {
-                let found = || bundles.get(entry.name).or_else(|| bundles.values().next()).cloned();
-                entry.client.ca_bundle = entry.client.ca_bundle.take().or_else(found);
-            }
-        }
+            let found = || bundles.get(entry.name).or_else(|| bundles.values().next()).cloned();
+            entry.client.ca_bundle.take().or_else(found)
+        };
         if !wanted.armed {
             *entry.failure_policy = Some(IGNORE.to_owned());
             *entry.timeout_seconds = entry.timeout_seconds.map(|seconds| seconds.min(UNARMED_SECONDS));
@@ -219,13 +218,15 @@ fn bundles<C: Configuration>(stored: &C) -> BTreeMap<String, ByteString> {
     entries.filter_map(|entry| Some((entry.name.to_owned(), entry.client.ca_bundle.clone()?))).collect()
 }
 
+/// A map that the API server would leave out where it is empty.
+fn filled<K, V>(map: Option<&BTreeMap<K, V>>) -> Option<&BTreeMap<K, V>> {
+    map.filter(|map| !map.is_empty())
+}
+
 /// Whether an object is stored as it is to be.
 #[must_use]
 pub fn is_stored<C: Configuration>(desired: &C, stored: &C) -> bool {
     let (one, other) = (desired.meta(), stored.meta());
-    fn filled<K: Ord, V>(map: Option<&BTreeMap<K, V>>) -> Option<&BTreeMap<K, V>> {
-        map.filter(|map| !map.is_empty())
-    }
     desired.has_entries_of(stored)
         && filled(one.labels.as_ref()) == filled(other.labels.as_ref())
         && filled(one.annotations.as_ref()) == filled(other.annotations.as_ref())
@@ -316,7 +317,10 @@ webhooks:
         assert!(differs(|object| object.webhooks.as_mut().unwrap()[0].failure_policy = Some("Ignore".to_owned())));
         assert!(differs(|object| object.webhooks.as_mut().unwrap()[0].client_config.ca_bundle = None));
         assert!(differs(|object| {
-            let selector = LabelSelector { match_labels: Some([("a".to_owned(), "b".to_owned())].into()), match_expressions: None };
+            let selector = LabelSelector {
+                match_labels: Some([("a".to_owned(), "b".to_owned())].into()),
+                match_expressions: None,
+            };
             object.webhooks.as_mut().unwrap()[1].object_selector = Some(selector);
         }));
         assert!(differs(|object| drop(object.webhooks.as_mut().unwrap().pop())));
@@ -327,7 +331,12 @@ webhooks:
         }));
         // Helm is told that it is not its own any more.
         assert!(differs(|object| {
-            object.metadata.annotations.as_mut().unwrap().insert("meta.helm.sh/release-name".to_owned(), "x".to_owned());
+            object
+                .metadata
+                .annotations
+                .as_mut()
+                .unwrap()
+                .insert("meta.helm.sh/release-name".to_owned(), "x".to_owned());
         }));
     }
 

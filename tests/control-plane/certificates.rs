@@ -181,9 +181,7 @@ fn with_certificates_of_somebody_else_a_bundle_that_does_not_fit_is_told_of_and_
         });
         assert_eq!(all.1["cert-manager.io/inject-ca-from"], "ringfence-system/ringfence");
         bed.kubectl(&["create", "namespace", kind]).expect_ok();
-        let inject = |entry: usize| {
-            json!({ "op": "add", "path": format!("/webhooks/{entry}/clientConfig/caBundle"), "value": bundle })
-        };
+        let inject = |entry: usize| json!({ "op": "add", "path": format!("/webhooks/{entry}/clientConfig/caBundle"), "value": bundle });
         let inject: Vec<Value> = (0..all.0).map(inject).collect();
         bed.kubectl(&["patch", kind, "ringfence", "--type=json", "-p", &json!(inject).to_string()]).expect_ok();
     }
@@ -411,7 +409,7 @@ fn case_28_api_servers_with_a_client_certificate_are_answered_and_others_are_not
         answers(&bed, 0).unwrap();
         std::fs::read_to_string(&log).unwrap().contains("certificate required")
     });
-    assert_eq!(metric(&ringfence, "ringfence_webhooks_armed", &[]), 0.0);
+    assert!(metric(&ringfence, "ringfence_webhooks_armed", &[]) < 1.0);
 
     // API servers read it at start.
     identify(installation.front.address().port());

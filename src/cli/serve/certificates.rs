@@ -67,7 +67,8 @@ impl CertificateArgs {
     ) -> Result<Certificates> {
         let clients =
             self.client_ca.as_deref().map(files::read_file).transpose().context("failed to read --client-ca")?;
-        let webhooks = self.webhooks.as_deref().map(Templates::read).transpose().context("failed to read --webhooks")?;
+        let webhooks =
+            self.webhooks.as_deref().map(Templates::read).transpose().context("failed to read --webhooks")?;
         let (pair, rotator) = match (self.certificates, cluster.as_live()) {
             (Mode::SelfManaged, None) => bail!(
                 "--certificates self-managed needs a live cluster, where the Secret is: leave --manifests out, or use \

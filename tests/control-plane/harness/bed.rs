@@ -227,7 +227,13 @@ impl Bed {
         let home = here("home");
         let own = log.clone();
         let launch = move || Launch::new(&program, &log).args(flags.clone()).env([("HOME", home.clone())]);
-        ApiServer { launch: Box::new(launch), ca: self.credentials.ca.clone(), port, log: own, process: Mutex::new(None) }
+        ApiServer {
+            launch: Box::new(launch),
+            ca: self.credentials.ca.clone(),
+            port,
+            log: own,
+            process: Mutex::new(None),
+        }
     }
 
     pub(super) fn audit_log(&self, index: usize) -> PathBuf {
