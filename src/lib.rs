@@ -25,3 +25,4 @@ pub mod report;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
+pub mod webhooks;

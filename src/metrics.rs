@@ -115,6 +115,7 @@ pub struct Metrics {
     reloaded: Gauge,
     refused_sources: Family<CertificateSource, Gauge>,
     mismatches: Family<Configuration, Gauge>,
+    armed: Family<Configuration, Gauge>,
     tasks: Gauge,
 }
 
@@ -184,6 +185,12 @@ impl Default for Metrics {
             "Whether a webhook configuration trusts no CA by which the certificate that is served would be accepted",
             mismatches.clone(),
         );
+        let armed = Family::default();
+        registry.register(
+            "webhooks_armed",
+            "Whether there is a webhook configuration that blocks what it is called for where nothing answers",
+            armed.clone(),
+        );
         let tasks = Gauge::default();
         registry.register("tasks", "Tasks of the runtime that have not ended", tasks.clone());
         Self {
@@ -204,6 +211,7 @@ impl Default for Metrics {
             reloaded,
             refused_sources,
             mismatches,
+            armed,
             tasks,
         }
     }
@@ -314,6 +322,12 @@ impl Metrics {
     pub fn ca_bundle(&self, configuration: Registered, matches: bool) {
         let configuration = Configuration { configuration: configuration.as_str() };
         self.mismatches.get_or_create(&configuration).set(i64::from(!matches));
+    }
+
+    /// Records whether a webhook configuration is armed.
+    pub fn webhooks_armed(&self, configuration: Registered, armed: bool) {
+        let configuration = Configuration { configuration: configuration.as_str() };
+        self.armed.get_or_create(&configuration).set(i64::from(armed));
     }
 
     /// All metrics as text (OpenMetrics 1.0).

@@ -38,6 +38,10 @@ macro_rules! from_map_only {
                     type Value = $name $(<$lifetime>)?;
 
                     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        // How `config::json_schema` learns of the fields: it sees a map.
+                        if f.alternate() && let Err(fields) = $name::deserialize($crate::object::FieldsAlone) {
+                            return write!(f, "{fields}");
+                        }
                         f.write_str("a map")
                     }
 
@@ -52,6 +56,54 @@ macro_rules! from_map_only {
     )+};
 }
 pub(crate) use from_map_only;
+
+/// Reads nothing: its error is the names of the fields that a struct would read.
+pub(crate) struct FieldsAlone;
+
+/// The names of a struct's fields; none of anything else.
+#[derive(Debug)]
+pub(crate) struct FieldNames(&'static [&'static str]);
+
+impl FieldNames {
+    /// What [`FieldNames`] is written as begins with this.
+    pub(crate) const PREFIX: &'static str = "fields:";
+}
+
+impl fmt::Display for FieldNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Self::PREFIX, self.0.join(","))
+    }
+}
+
+impl std::error::Error for FieldNames {}
+
+impl serde::de::Error for FieldNames {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+}
+
+impl<'de> Deserializer<'de> for FieldsAlone {
+    type Error = FieldNames;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, FieldNames> {
+        Err(FieldNames(&[]))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, FieldNames> {
+        Err(FieldNames(fields))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
 
 /// A string, borrowed where it needed no unescaping.
 #[derive(Deserialize, Default)]

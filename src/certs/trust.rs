@@ -12,19 +12,17 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use kube::Client;
-use kube::api::{Api, ListParams, Patch};
+use kube::api::{Api, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use pem::{EncodeConfig, LineEnding};
 use ringfence_core::vocabulary::RINGFENCE;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::pair::Pair;
 use super::serving::Serving;
 use crate::cluster::live::watch::waits;
-use crate::controller::as_ringfence;
 
 /// One of the two webhook configurations. Both are called `ringfence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,19 +50,14 @@ impl Webhook {
 /// What one configuration trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trusted {
-    /// The version that was read.
-    version: Option<String>,
     /// The `caBundle` of each entry, PEM, by the entry's name. Empty where an entry has none.
     bundles: BTreeMap<String, Vec<u8>>,
 }
 
 impl Trusted {
-    fn new<'a>(version: Option<&String>, entries: impl Iterator<Item = (&'a String, &'a WebhookClientConfig)>) -> Self {
+    fn new<'a>(entries: impl Iterator<Item = (&'a String, &'a WebhookClientConfig)>) -> Self {
         let bundle = |config: &WebhookClientConfig| config.ca_bundle.clone().unwrap_or_default().0;
-        Self {
-            version: version.cloned(),
-            bundles: entries.map(|(name, config)| (name.clone(), bundle(config))).collect(),
-        }
+        Self { bundles: entries.map(|(name, config)| (name.clone(), bundle(config))).collect() }
     }
 
     /// Whether every entry trusts exactly these CAs, in whatever order.
@@ -103,12 +96,11 @@ impl Trust {
         self.0.insert(webhook, trusted).as_ref().map(bundles) != Some(now)
     }
 
-    /// The configurations that do not trust exactly these CAs; `None` where one is not known yet.
+    /// Whether each configuration that there is trusts exactly these CAs; `None` where one is not known yet.
     #[must_use]
-    pub fn lacking(&self, bundle: &str) -> Option<Vec<(Webhook, &Trusted)>> {
+    pub fn is_exactly(&self, bundle: &str) -> Option<bool> {
         let known = Webhook::ALL.iter().all(|webhook| self.0.contains_key(webhook));
-        let lacking = self.0.iter().filter_map(|(webhook, trusted)| Some((*webhook, trusted.as_ref()?)));
-        known.then(|| lacking.filter(|(_, trusted)| !trusted.is_exactly(bundle)).collect())
+        known.then(|| self.0.values().flatten().all(|trusted| trusted.is_exactly(bundle)))
     }
 
     /// Whether the API servers would refuse a pair and accept another one, as far as is known.
@@ -150,7 +142,7 @@ pub fn server_name(namespace: &str) -> String {
 
 /// What is seen of an object of this name, again and again: the object, or that there is none. kube's `watch_object` takes
 /// neither how long a watch lasts nor how errors are waited after.
-pub(super) fn watch_one<K>(api: Api<K>, name: &str, seconds: u32) -> impl Stream<Item = Option<K>> + Send + use<K>
+pub(crate) fn watch_one<K>(api: Api<K>, name: &str, seconds: u32) -> impl Stream<Item = Option<K>> + Send + use<K>
 where
     K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
@@ -181,12 +173,12 @@ where
 impl Trusted {
     fn mutating(configuration: &MutatingWebhookConfiguration) -> Self {
         let entries = configuration.webhooks.iter().flatten().map(|entry| (&entry.name, &entry.client_config));
-        Self::new(configuration.metadata.resource_version.as_ref(), entries)
+        Self::new(entries)
     }
 
     fn validating(configuration: &ValidatingWebhookConfiguration) -> Self {
         let entries = configuration.webhooks.iter().flatten().map(|entry| (&entry.name, &entry.client_config));
-        Self::new(configuration.metadata.resource_version.as_ref(), entries)
+        Self::new(entries)
     }
 }
 
@@ -213,7 +205,7 @@ pub(super) async fn read(client: &Client) -> kube::Result<[(Webhook, Option<Trus
 
 /// How often what is watched is read all the same: a watch may be silent for another reason than that nothing happens, and
 /// a certificate ends without anybody saying so.
-pub(super) const READ_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const READ_EVERY: Duration = Duration::from_secs(60);
 
 /// Records whether the API servers would accept what is served. It never returns.
 pub async fn follow(client: &Client, watching: (Client, u32), serving: &Serving, name: &str) {
@@ -239,27 +231,4 @@ pub async fn follow(client: &Client, watching: (Client, u32), serving: &Serving,
         }
         trust.record(serving, name);
     }
-}
-
-/// Has every entry of a configuration trust these CAs. It fails where the configuration is not as it was read any more:
-/// an entry that is gone must not be made anew of nothing but a bundle.
-pub(super) async fn write(client: &Client, webhook: Webhook, trusted: &Trusted, bundle: &str) -> kube::Result<()> {
-    let (params, patch) = (as_ringfence(), patch(trusted, bundle));
-    match webhook {
-        Webhook::Mutating => {
-            let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-            api.patch(RINGFENCE, &params, &patch).await.map(drop)
-        }
-        Webhook::Validating => {
-            let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-            api.patch(RINGFENCE, &params, &patch).await.map(drop)
-        }
-    }
-}
-
-fn patch(trusted: &Trusted, bundle: &str) -> Patch<Value> {
-    let bundle = k8s_openapi::ByteString(bundle.as_bytes().to_vec());
-    let entries: Vec<Value> =
-        trusted.bundles.keys().map(|name| json!({ "name": name, "clientConfig": { "caBundle": bundle } })).collect();
-    Patch::Strategic(json!({ "metadata": { "resourceVersion": trusted.version }, "webhooks": entries }))
 }

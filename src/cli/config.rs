@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use ringfence_core::config::Config;
 
 use super::{DiscoveredConfig, yaml};
 
@@ -10,9 +11,16 @@ use super::{DiscoveredConfig, yaml};
 pub(super) struct Args {
     #[command(flatten)]
     config: DiscoveredConfig,
+    /// Print a JSON schema of the configuration instead: for editors. The chart has the same.
+    #[arg(long)]
+    schema: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    if args.schema {
+        println!("{}", serde_json::to_string_pretty(&Config::json_schema()?)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     print!("{}", yaml(&args.config.load()?.to_value())?);
     Ok(ExitCode::SUCCESS)
 }

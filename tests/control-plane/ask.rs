@@ -61,6 +61,11 @@ impl<'b> Asker<'b> {
         Self { bed, client: bed.client_as(0, user), as_user: None }
     }
 
+    /// Whoever has this token, such as a service account's.
+    pub(crate) fn with_token(bed: &'b Bed, token: &str) -> Self {
+        Self { bed, client: bed.client_for(0, token), as_user: None }
+    }
+
     /// Somebody whom no other test knows.
     pub(crate) fn impersonating(bed: &'b Bed, user: &'static str) -> Self {
         Self { as_user: Some(user), ..Self::new(bed, ADMIN) }
@@ -68,6 +73,12 @@ impl<'b> Asker<'b> {
 
     pub(crate) fn get(&self, path: &str) -> Value {
         self.send(Method::GET, path, JSON, &Value::Null).expect_ok()
+    }
+
+    /// An object, where there is one.
+    pub(crate) fn find(&self, path: &str) -> Option<Value> {
+        let answer = self.send(Method::GET, path, JSON, &Value::Null);
+        (answer.status != 404).then(|| answer.expect_ok())
     }
 
     pub(crate) fn create(&self, path: &str, object: &Value) -> Answer {

@@ -430,7 +430,7 @@ fn an_unknown_profile_that_is_stored_counts_as_the_default_one() {
     let bed = shared();
     // As with a configuration that has lost a profile.
     let labels = ["--overwrite", "ringfence.dev/profile=lost", "ringfence.dev/mode=nonsense"];
-    as_controller(bed, &["create", "namespace", "lost"]).expect_ok();
+    create_before_ringfence(bed, "lost");
     run_pod(bed, "lost", "before");
     as_controller(bed, &[&["label", "namespace", "lost"], &labels[..]].concat()).expect_ok();
     until_isolated(bed, "lost");

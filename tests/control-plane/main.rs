@@ -14,7 +14,9 @@
     reason = "a test may fail like this, also in its helpers"
 )]
 
+mod account;
 mod adopt;
+mod arming;
 mod ask;
 mod bed;
 mod break_glass;
@@ -49,6 +51,7 @@ mod tenant;
 mod threats;
 #[path = "../wire/throttle.rs"]
 mod throttle;
+mod upgrade;
 mod watches;
 
 use std::process::ExitCode;
@@ -86,7 +89,9 @@ fn main() -> ExitCode {
     // Each test is several programs that mostly wait for each other: some more at once than a small machine has cores.
     arguments.test_threads.get_or_insert(4);
     let tests = [
+        account::tests(),
         adopt::tests(),
+        arming::tests(),
         bed::tests(),
         break_glass::tests(),
         bypasses::tests(),
@@ -111,6 +116,7 @@ fn main() -> ExitCode {
         rights::tests(),
         rollout::tests(),
         soak::tests(),
+        upgrade::tests(),
         watches::tests(),
     ]
     .into_iter()

@@ -320,6 +320,8 @@ fn case_60_uninstalling_leaves_nothing_behind() {
     for what in [
         "mutatingwebhookconfigurations",
         "validatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
         "clusterroles",
         "clusterrolebindings",
         "leases,roles,rolebindings,serviceaccounts,configmaps,services,deployments,jobs,poddisruptionbudgets",

@@ -172,7 +172,7 @@ struct Step {
     until: fn(&mut Stage<'_>, &str),
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step {
         what: "a replica starts and leads",
         begin: |stage, _| {
@@ -287,6 +287,15 @@ const STEPS: [Step; 12] = [
         until: |stage, _| stage.until_trusted(),
     },
     Step {
+        what: "the webhook configurations are deleted",
+        begin: |stage, _| {
+            for path in REGISTERED {
+                stage.admin.delete(path, &Value::Null).expect_ok();
+            }
+        },
+        until: |stage, _| stage.until_registered(),
+    },
+    Step {
         what: "a policy of a namespace that terminates is deleted",
         begin: |stage, name| {
             let mut object = namespace(name);
@@ -365,8 +374,17 @@ impl Stage<'_> {
     }
 
     fn until_trusted(&self) {
-        let trusts = |path: &str| !self.admin.get(path)["webhooks"][0]["clientConfig"]["caBundle"].is_null();
+        let trusts = |path: &str| {
+            self.admin.find(path).is_some_and(|all| !all["webhooks"][0]["clientConfig"]["caBundle"].is_null())
+        };
         eventually("the API server is told what to trust", || REGISTERED.into_iter().all(trusts));
+        self.until_registered();
+    }
+
+    /// Waits until the webhooks are there and armed.
+    fn until_registered(&self) {
+        let armed = |path: &str| self.admin.find(path).is_some_and(|all| all.to_string().contains("\"Fail\""));
+        eventually("the webhooks are armed", || REGISTERED.into_iter().all(armed));
     }
 
     fn create(&self, name: &str) {

@@ -44,7 +44,11 @@ pub(crate) fn create_labelled(bed: &Bed, name: &str, labels: &Value, annotations
 
 /// A namespace as it was before there was a Ringfence.
 pub(crate) fn create_before_ringfence(bed: &Bed, name: &str) {
-    as_controller(bed, &["create", "namespace", name]).expect_ok();
+    // Nobody can create one without labels. In mode warn nothing is applied, and the controller may take the labels away.
+    let warns = json!({ "ringfence.dev/profile": "standard", "ringfence.dev/mode": "warn" });
+    create_labelled(bed, name, &warns, &json!({}));
+    let none = ["ringfence.dev/profile-", "ringfence.dev/mode-"];
+    as_controller(bed, &[&["label", "namespace", name][..], &none].concat()).expect_ok();
     assert_eq!(labels(bed, name)["ringfence.dev/mode"], Value::Null);
 }
 

@@ -29,6 +29,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if hasKey .Values.config "excluded" -}}
 {{- fail "config.excluded is set: use the value excluded at the top level, which also goes into the webhooks' selectors" -}}
 {{- end -}}
+{{- $limits := .Values.config.limits | default dict -}}
+{{- $drain := include "ringfence.seconds" (dict "of" "config.limits.drain" "text" ($limits.drain | default "12s")) | float64 -}}
+{{- $deadline := include "ringfence.seconds" (dict "of" "config.limits.drainDeadline" "text" ($limits.drainDeadline | default "10s")) | float64 -}}
+{{- if le (float64 .Values.terminationGracePeriodSeconds) (addf $drain $deadline) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %v, and must be more than config.limits.drain and drainDeadline together (%v s): a pod would be killed while it still answers; raise it" .Values.terminationGracePeriodSeconds (addf $drain $deadline)) -}}
+{{- end -}}
 {{- $injected := or (index .Values.webhook.annotations "cert-manager.io/inject-ca-from") (index .Values.webhook.annotations "cert-manager.io/inject-ca-from-secret") -}}
 {{- if and (eq .Values.tls.mode "self-managed") (or .Values.webhook.caBundle $injected) -}}
 {{- fail "tls.mode is self-managed, and webhook.caBundle or an annotation cert-manager.io/inject-ca-from is set: Ringfence then writes the CA bundle itself, and each would overwrite the other's; set tls.mode=files to keep yours, or leave it out (see Changing tls.mode in the chart's README first)" -}}
@@ -47,6 +53,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end }}
 
+{{/* A length of time in seconds. Takes its text, and what it is of. */}}
+{{- define "ringfence.seconds" -}}
+{{- $units := dict "w" 604800 "d" 86400 "h" 3600 "m" 60 "s" 1 "ms" 0.001 -}}
+{{- if not (regexMatch "^([0-9]+([.][0-9]+)? ?(w|d|h|m|s|ms) ?)+$" .text) -}}
+{{- fail (printf "%s is %q: write it with the units w, d, h, m, s and ms here, such as 1m 30s" .of .text) -}}
+{{- end -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+ ?[a-z]+" .text -1 -}}
+{{- $seconds = addf $seconds (mulf (regexFind "[0-9.]+" .) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $seconds -}}
+{{- end }}
+
 {{/* The configuration file. */}}
 {{- define "ringfence.config" -}}
 {{- toYaml (set (deepCopy .Values.config) "excluded" .Values.excluded) -}}
@@ -58,6 +77,20 @@ Webhook entries.
 A selector or a condition is what keeps Ringfence out of the way: what it leaves out goes on while Ringfence is down. What
 it leaves out is also never judged, so each one says no more than that the process would have allowed the request.
 */}}
+
+{{/* Metadata of both configurations. The leader keeps other annotations that it finds, and no other labels. */}}
+{{- define "ringfence.webhook.metadata" -}}
+name: ringfence
+labels:
+  app.kubernetes.io/name: ringfence
+  app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+annotations:
+  # Up to chart 0.1.0 helm made them. An upgrade takes them out of the release, and must not delete them.
+  helm.sh/resource-policy: keep
+  {{- with .Values.webhook.annotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
 
 {{/* What every entry shares. Takes root, path, and either mayDeny (default) or mayDeny=false for one that only warns. */}}
 {{- define "ringfence.webhook.common" -}}
@@ -153,6 +186,17 @@ change is judged by the process without looking whose keys they are.
 {{/* A pod carries the label of a held pod. Takes the object's name. */}}
 {{- define "ringfence.cel.held" -}}
 (has({{ . }}.metadata.labels) && 'ringfence.dev/held' in {{ . }}.metadata.labels && {{ . }}.metadata.labels['ringfence.dev/held'] == 'true')
+{{- end }}
+
+{{/*
+What can let traffic past the NetworkPolicies of a namespace, and may be written by its admin, by API group. Cluster-wide
+kinds are not here: whoever may write those rules the cluster. core/src/admission/review.rs has the same list.
+*/}}
+{{- define "ringfence.vendorPolicies" -}}
+- { groups: [cilium.io], resources: [ciliumnetworkpolicies, ciliumlocalredirectpolicies, ciliumenvoyconfigs] }
+- { groups: [projectcalico.org, crd.projectcalico.org], resources: [networkpolicies, networksets] }
+- { groups: [crd.antrea.io], resources: [networkpolicies, groups] }
+- { groups: [k8s.cni.cncf.io], resources: [network-attachment-definitions, multi-networkpolicies] }
 {{- end }}
 
 {{/* What Pod Security's restricted profile asks of a pod, and a read-only file system. */}}

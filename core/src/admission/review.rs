@@ -157,7 +157,7 @@ pub enum Resource {
     PodStatus,
     /// Something with a pod template.
     Workload,
-    /// A namespaced policy of Cilium, Calico or Antrea.
+    /// A namespaced object of a network plugin that can let traffic past the NetworkPolicies.
     Vendor,
     /// Anything else.
     Other,
@@ -201,10 +201,11 @@ impl<'a> Request<'a> {
             ("apps", "deployments" | "statefulsets" | "daemonsets" | "replicasets", "")
             | ("batch", "jobs" | "cronjobs", "")
             | ("", "replicationcontrollers", "") => Resource::Workload,
-            ("cilium.io", "ciliumnetworkpolicies", "")
-            | ("projectcalico.org" | "crd.projectcalico.org" | "crd.antrea.io", "networkpolicies", "") => {
-                Resource::Vendor
-            }
+            // The chart registers the same list (`ringfence.vendorPolicies` in its `_helpers.tpl`).
+            ("cilium.io", "ciliumnetworkpolicies" | "ciliumlocalredirectpolicies" | "ciliumenvoyconfigs", "")
+            | ("projectcalico.org" | "crd.projectcalico.org", "networkpolicies" | "networksets", "")
+            | ("crd.antrea.io", "networkpolicies" | "groups", "")
+            | ("k8s.cni.cncf.io", "network-attachment-definitions" | "multi-networkpolicies", "") => Resource::Vendor,
             _ => Resource::Other,
         }
     }

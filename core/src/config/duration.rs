@@ -53,7 +53,12 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        /// By its name the JSON schema knows it from other strings.
+        #[derive(Deserialize)]
+        #[serde(rename = "Duration")]
+        struct Written(String);
+
+        let Written(text) = Written::deserialize(deserializer)?;
         let wrong = || D::Error::custom(format_args!("{text:?} is no length of time, such as 30d, 12h or 90s"));
         let span: Span = text.parse().map_err(|_| wrong())?;
         let value = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;

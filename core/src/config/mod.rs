@@ -5,6 +5,7 @@
 
 mod defaults;
 mod duration;
+mod json_schema;
 mod schema;
 mod validate;
 
@@ -18,6 +19,7 @@ use crate::policy::parse::FieldError;
 use crate::profile::{Profile, Profiles};
 use crate::vocabulary::{Mode, OWN_NAMESPACE, SYSTEM_NAMESPACES};
 pub use duration::Duration;
+pub use json_schema::Untraceable;
 
 /// What an UPDATE of a namespace gets that never had the isolation labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +164,16 @@ impl Config {
         self.profiles = self.profiles.with_cluster_cidrs(cluster_cidrs);
         cluster_cidrs.clone_into(&mut self.cluster_cidrs);
         self
+    }
+
+    /// A JSON schema of what [`Config::parse`] takes, made from the types that it reads: for editors, and for Helm, which
+    /// refuses what the process would refuse. It says less than the process does: what depends on two fields, or on what a
+    /// policy means, it can't say.
+    ///
+    /// # Errors
+    /// Where a type is read in a way that a schema is not made for.
+    pub fn json_schema() -> Result<serde_json::Value, Untraceable> {
+        json_schema::of_config()
     }
 
     /// Whether a namespace is left alone.

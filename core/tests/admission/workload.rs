@@ -97,6 +97,13 @@ fn a_workload_in_another_version_of_the_api_is_an_error_and_no_verdict() {
 
 #[rstest]
 #[case("cilium.io/v2/ciliumnetworkpolicies", "ciliumnetworkpolicies.cilium.io")]
+#[case("cilium.io/v2/ciliumlocalredirectpolicies", "ciliumlocalredirectpolicies.cilium.io")]
+#[case("cilium.io/v2/ciliumenvoyconfigs", "ciliumenvoyconfigs.cilium.io")]
+#[case("projectcalico.org/v3/networksets", "networksets.projectcalico.org")]
+#[case("crd.projectcalico.org/v1/networksets", "networksets.crd.projectcalico.org")]
+#[case("crd.antrea.io/v1beta1/groups", "groups.crd.antrea.io")]
+#[case("k8s.cni.cncf.io/v1/network-attachment-definitions", "network-attachment-definitions.k8s.cni.cncf.io")]
+#[case("k8s.cni.cncf.io/v1beta2/multi-networkpolicies", "multi-networkpolicies.k8s.cni.cncf.io")]
 #[case("projectcalico.org/v3/networkpolicies", "networkpolicies.projectcalico.org")]
 #[case("crd.projectcalico.org/v1/networkpolicies", "networkpolicies.crd.projectcalico.org")]
 #[case("crd.antrea.io/v1beta1/networkpolicies", "networkpolicies.crd.antrea.io")]

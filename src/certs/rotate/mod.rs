@@ -22,6 +22,7 @@ use kube::api::{Api, PostParams};
 use kube::client::Body;
 use ringfence_core::config::Config;
 use ringfence_core::vocabulary::RINGFENCE;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::pair::Pair;
@@ -52,6 +53,8 @@ pub struct Rotator {
     /// For how long a replica that has nothing to serve waits for another one to put a Secret back: a follower may have to
     /// take the lead first.
     patience: Duration,
+    /// What the API servers are to trust, as far as this replica is the one to say so.
+    bundle: watch::Sender<Option<String>>,
 }
 
 /// What is watched.
@@ -74,7 +77,13 @@ impl Rotator {
         let secrets = Api::namespaced(client.clone(), namespace);
         let (secret, namespace) = (secret.to_owned(), namespace.to_owned());
         let patience = 2 * config.lease_duration.to_std() + 2 * DEADLINE;
-        Self { client, watching, secrets, secret, namespace, rotation, patience }
+        Self { client, watching, secrets, secret, namespace, rotation, patience, bundle: watch::Sender::default() }
+    }
+
+    /// What the API servers are to trust, while this replica leads: for whoever writes the webhook configurations.
+    #[must_use]
+    pub fn bundle(&self) -> watch::Receiver<Option<String>> {
+        self.bundle.subscribe()
     }
 
     /// What the Secret says, once it can be used. Where there is none, it is made: by whichever replica comes first.
@@ -179,6 +188,9 @@ impl Rotator {
             let left = leadership.left();
             news |= view.led.is_some() != left.is_some();
             view.led = left.map(|_| view.led.unwrap_or_else(Instant::now));
+            if left.is_none() {
+                self.bundle.send_if_modified(|bundle| bundle.take().is_some());
+            }
             if !news {
                 continue;
             }
@@ -222,20 +234,29 @@ impl Rotator {
     async fn step(&self, view: &mut View) -> Result<Duration> {
         let (Some(stored), Some(led)) = (&view.stored, view.led) else { return Ok(AGAIN) };
         let bundle = match stored {
-            Stored::Good(state) => state.bundle(),
+            Stored::Good(state) => {
+                let bundle = state.bundle();
+                self.bundle.send_if_modified(|said| {
+                    let differs = said.as_ref() != Some(&bundle);
+                    *said = Some(bundle.clone());
+                    differs
+                });
+                bundle
+            }
             Stored::Missing | Stored::Broken(_) => String::new(),
         };
-        let Some(lacking) = view.trust.lacking(&bundle) else { return Ok(AGAIN) };
+        let Some(trusted) = view.trust.is_exactly(&bundle) else { return Ok(AGAIN) };
         let known = Known {
             stored,
             last: view.last.as_ref(),
-            trusted: lacking.is_empty(),
+            trusted,
             unchanged: led.max(view.changed.unwrap_or(led)).elapsed(),
         };
         let step = self.rotation.next(&known, Timestamp::now())?;
         let what = match &step {
             Step::Wait(wait) => return Ok(*wait),
-            Step::Trust => Written::Bundle(bundle.clone()),
+            // The registrar has been told which.
+            Step::Trust => return Ok(AGAIN),
             Step::Store(state, _) => Written::Secret(state.bundle(), state.next.is_some()),
             Step::Announce(..) | Step::Begin(_) => Written::Issued,
         };
@@ -244,26 +265,13 @@ impl Rotator {
         }
         let (state, why) = match step {
             Step::Wait(wait) => return Ok(wait),
-            Step::Trust => {
-                let mut failed = Ok(());
-                for (webhook, trusted) in lacking {
-                    match trust::write(&self.client, webhook, trusted, &bundle).await {
-                        Ok(()) => tracing::info!(configuration = webhook.as_str(), "wrote the CA bundle"),
-                        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                        // The other one is not to wait for this one.
-                        Err(error) => failed = Err(error),
-                    }
-                }
-                view.note_write(what);
-                failed?;
-                return Ok(AGAIN);
-            }
+            Step::Trust => return Ok(AGAIN),
             Step::Store(state, why) => (*state, why),
             Step::Announce(state, why) => (state.announcing(self.issue().await?), why),
             Step::Begin(why) => (State::fresh(self.issue().await?, view.trust.cas()), why),
         };
         // What a step takes away is not wanted by the API servers any more: as they are told now, and not as a watch said.
-        if known.trusted && self.trust().await?.lacking(&bundle).is_none_or(|lacking| !lacking.is_empty()) {
+        if known.trusted && self.trust().await?.is_exactly(&bundle) != Some(true) {
             return Ok(AGAIN);
         }
         if self.store(view.secret.as_ref(), &state).await? {
@@ -299,7 +307,6 @@ struct View {
 /// What a step writes.
 #[derive(PartialEq, Eq)]
 enum Written {
-    Bundle(String),
     /// With these CAs, and whether there is a next certificate.
     Secret(String, bool),
     Issued,

@@ -15,6 +15,8 @@ use crate::certs::{dev, files, trust};
 use crate::cluster::Cluster;
 use crate::controller::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::webhooks::registrar::{Bundle, Registrar};
+use crate::webhooks::template::Templates;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
@@ -40,6 +42,10 @@ pub(super) struct CertificateArgs {
     /// Accept only clients with a certificate that a CA of this file (PEM) has signed: the API servers', and nobody else.
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
+    /// Where the webhook configurations are, as mutating.yaml and validating.yaml: while this replica leads, it makes them
+    /// and keeps them so. Without it they are left alone.
+    #[arg(long, value_name = "DIR", required_if_eq("certificates", "self-managed"))]
+    webhooks: Option<PathBuf>,
 }
 
 /// What is served, and what replaces it.
@@ -48,6 +54,7 @@ pub(super) struct Certificates {
     rotator: Option<(Rotator, State)>,
     directory: PathBuf,
     client_ca: Option<PathBuf>,
+    webhooks: Option<Templates>,
 }
 
 impl CertificateArgs {
@@ -60,6 +67,8 @@ impl CertificateArgs {
     ) -> Result<Certificates> {
         let clients =
             self.client_ca.as_deref().map(files::read_file).transpose().context("failed to read --client-ca")?;
+        let webhooks =
+            self.webhooks.as_deref().map(Templates::read).transpose().context("failed to read --webhooks")?;
         let (pair, rotator) = match (self.certificates, cluster.as_live()) {
             (Mode::SelfManaged, None) => bail!(
                 "--certificates self-managed needs a live cluster, where the Secret is: leave --manifests out, or use \
@@ -76,7 +85,7 @@ impl CertificateArgs {
         };
         let serving = Arc::new(Serving::new(pair, clients, metrics.clone())?);
         let (directory, client_ca) = (self.cert_dir.clone(), self.client_ca.clone());
-        Ok(Certificates { serving, rotator, directory, client_ca })
+        Ok(Certificates { serving, rotator, directory, client_ca, webhooks })
     }
 }
 
@@ -86,10 +95,17 @@ impl Certificates {
         self,
         cluster: &Arc<Cluster>,
         namespace: &str,
+        metrics: &Arc<Metrics>,
         leadership: Option<Leadership>,
     ) -> Vec<(&'static str, JoinHandle<()>)> {
-        let Self { serving, rotator, directory, client_ca } = self;
+        let Self { serving, rotator, directory, client_ca, webhooks } = self;
         let mut tasks = Vec::new();
+        if let (Some(live), Some(templates), Some(leadership)) = (cluster.as_live(), webhooks, leadership.clone()) {
+            let bundle = rotator.as_ref().map_or(Bundle::Others, |(rotator, _)| Bundle::Own(rotator.bundle()));
+            let (client, metrics) = (live.client().clone(), metrics.clone());
+            let registrar = Registrar::new(client, live.watching(), templates, bundle, metrics);
+            tasks.push(("the registration of the webhooks", tokio::spawn(registrar.run(leadership))));
+        }
         if let Some(path) = client_ca {
             let serving = serving.clone();
             let followed = async move { files::follow_clients(&serving, &path).await };

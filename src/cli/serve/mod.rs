@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let namespace = &args.lease.lease_namespace;
         let certificates = args.certificates.begin(&cluster, namespace, servers.app.metrics()).await?;
         let running = servers.start_webhooks(args, &certificates)?;
-        let mut tasks = certificates.follow(&cluster, namespace, None);
+        let mut tasks = certificates.follow(&cluster, namespace, servers.app.metrics(), None);
         tasks.push(("the controller", tokio::spawn(embedded::run(cluster))));
         until_asked_to_stop(servers, running, tasks, async {}).await
     })
@@ -97,7 +97,7 @@ async fn serve_live(args: &Args, config: Config) -> Result<ExitCode> {
     let instance = candidate.identity.clone();
     let client = cluster.as_live().map(|live| live.client().clone()).context("the cluster is not a live one")?;
     let (mut elector, leadership) = Elector::new(client, candidate);
-    let mut tasks = certificates.follow(&cluster, namespace, Some(leadership.clone()));
+    let mut tasks = certificates.follow(&cluster, namespace, &metrics, Some(leadership.clone()));
     let controlled = {
         let cluster = cluster.clone();
         tokio::spawn(async move { queue::run(cluster, leadership, metrics, &instance).await })

@@ -87,6 +87,11 @@ impl Bed {
         self.command("helm", &self.admin_kubeconfig(), args, "")
     }
 
+    /// The helm before that one.
+    pub(crate) fn helm3(&self, args: &[&str]) -> Output {
+        self.command("helm3", &self.admin_kubeconfig(), args, "")
+    }
+
     /// Runs a script as somebody would at a prompt, as cluster admin: kubectl, helm and ringfence are on the PATH, and the
     /// repository's charts in the working directory, which is the bed's own.
     pub(crate) fn shell(&self, script: &str) -> Output {

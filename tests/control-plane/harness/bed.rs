@@ -65,6 +65,7 @@ pub(crate) struct ApiServer {
     launch: Box<dyn Fn() -> Launch + Send + Sync>,
     ca: String,
     port: u16,
+    log: PathBuf,
     process: Mutex<Option<Process>>,
 }
 
@@ -224,8 +225,15 @@ impl Bed {
         let (program, log) =
             (programs.path("kube-apiserver").to_owned(), self.path(&format!("kube-apiserver-{index}.log")));
         let home = here("home");
+        let own = log.clone();
         let launch = move || Launch::new(&program, &log).args(flags.clone()).env([("HOME", home.clone())]);
-        ApiServer { launch: Box::new(launch), ca: self.credentials.ca.clone(), port, process: Mutex::new(None) }
+        ApiServer {
+            launch: Box::new(launch),
+            ca: self.credentials.ca.clone(),
+            port,
+            log: own,
+            process: Mutex::new(None),
+        }
     }
 
     pub(super) fn audit_log(&self, index: usize) -> PathBuf {
@@ -303,6 +311,11 @@ impl Drop for Bed {
 }
 
 impl ApiServer {
+    /// Where its log is.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.log.clone()
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -27,6 +27,8 @@ pub(crate) struct Installation {
     pub(crate) token: String,
     /// The configuration as the chart's `ConfigMap` has it.
     pub(crate) config: PathBuf,
+    /// The webhook configurations as the chart's `ConfigMap` has them; `None` of a chart that has none.
+    pub(crate) webhooks: Option<PathBuf>,
     /// Where the certificate is that the webhook configurations trust, where it is files; else Ringfence has its own.
     pub(crate) certificates: Option<PathBuf>,
     /// The CAs that the webhook configurations trust, once a replica has been ready.
@@ -111,7 +113,20 @@ impl Bed {
         let text = self.kubectl(&["get", "configmap", RELEASE, "-n", NAMESPACE, "-o", path]).expect_ok();
         let config = self.path("config.yaml");
         std::fs::write(&config, text).unwrap();
-        Installation { front, token: token.trim().to_owned(), config, certificates, ca: OnceLock::new() }
+        let webhooks = self.webhooks_of_the_chart();
+        Installation { front, token: token.trim().to_owned(), config, webhooks, certificates, ca: OnceLock::new() }
+    }
+
+    /// Writes down what the chart would have replicas mount: those that start from now on find it.
+    pub(crate) fn webhooks_of_the_chart(&self) -> Option<PathBuf> {
+        let map = ["get", "configmap", "ringfence-webhooks", "-n", NAMESPACE, "-o", "json", "--ignore-not-found"];
+        let map: Value = serde_json::from_str(&self.kubectl(&map).expect_ok()).ok()?;
+        let directory = self.path("webhooks");
+        std::fs::create_dir_all(&directory).unwrap();
+        for (name, text) in map["data"].as_object().unwrap() {
+            std::fs::write(directory.join(name), text.as_str().unwrap()).unwrap();
+        }
+        Some(directory)
     }
 
     /// Starts `ringfence serve` as the chart would have it, with the rights of the chart's service account and no others.
@@ -132,6 +147,7 @@ impl Bed {
                 Some(directory) => ["--certificates=files".to_owned(), format!("--cert-dir={}", shown(directory))],
                 None => ["--certificates=self-managed", "--secret-name=ringfence-certificates"].map(str::to_owned),
             })
+            .args(installation.webhooks.iter().map(|directory| format!("--webhooks={}", shown(directory))))
             .args(["--lease-namespace", NAMESPACE, "--lease-name", RELEASE, "--identity", name])
             .args(replica.flags.clone())
             .env([("HOME", shown(&self.path("home"))), ("RUST_LOG", "info,ringfence=debug".to_owned())])
@@ -140,7 +156,7 @@ impl Bed {
         if replica.wait {
             ringfence.wait_until_ready();
             installation.ca.get_or_init(|| {
-                self.until_trusted();
+                self.until_armed();
                 installation.pair(self).ca
             });
         }
@@ -149,13 +165,18 @@ impl Bed {
 }
 
 impl Bed {
-    /// Waits until each API server trusts what the webhooks serve, whatever they answer.
-    fn until_trusted(&self) {
-        let dry = ["create", "namespace", "asks-the-webhooks", "--dry-run=server"];
+    /// Waits until a leader has armed the webhooks, and each API server calls them.
+    pub(crate) fn until_armed(&self) {
+        eventually("the webhooks are armed", || {
+            ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"].iter().all(|kind| {
+                let path = "jsonpath={.webhooks[*].failurePolicy}";
+                self.kubectl(&["get", kind, RELEASE, "-o", path, "--ignore-not-found"]).stdout.contains("Fail")
+            })
+        });
+        let dry = ["create", "namespace", "asks-the-webhooks", "--dry-run=server", "-o", "json"];
         for server in 0..self.servers().len() {
-            eventually("the API server trusts the certificate", || {
-                let said = self.kubectl_at(server, ADMIN, &dry, "").stderr;
-                !said.contains("x509: ") && !said.contains("deadline exceeded")
+            eventually("the API server calls them", || {
+                self.kubectl_at(server, ADMIN, &dry, "").stdout.contains("ringfence.dev/mode")
             });
         }
     }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 /// What `KUBEBUILDER_ASSETS` must hold, and what it usually does not: that is then taken from the PATH, or built.
 const IN_ASSETS: [&str; 3] = ["etcd", "kube-apiserver", "kubectl"];
-const BESIDE: [&str; 3] = ["kube-controller-manager", "kube-scheduler", "helm"];
+const BESIDE: [&str; 4] = ["kube-controller-manager", "kube-scheduler", "helm", "helm3"];
 
 /// The programs, by name.
 #[derive(Clone)]
