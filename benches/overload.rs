@@ -51,7 +51,17 @@ fn serve(directory: &std::path::Path, manifests: &str) -> Server {
     let binary = std::env::var("RINGFENCE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringfence").to_owned());
     let mut child = Command::new(binary)
         .current_dir(directory)
-        .args(["serve", "--manifests", "manifests.yaml", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+        .args([
+            "serve",
+            "--manifests",
+            "manifests.yaml",
+            "--addr",
+            "127.0.0.1:0",
+            "--metrics-addr",
+            "127.0.0.1:0",
+            "--health-addr",
+            "127.0.0.1:0",
+        ])
         .env("TOKIO_WORKER_THREADS", "1")
         .env("RUST_LOG", "warn,ringfence::cli=info")
         .stderr(Stdio::piped())

@@ -1,8 +1,8 @@
 //! How many file descriptors there are for connections.
 
 /// What the process itself needs besides connections of the API server: listeners, its own connections to the API
-/// server, files that it reads again, and the admin port.
-const OWN: usize = 64 + super::ADMIN_CONNECTIONS;
+/// server, files that it reads again, and the ports for health and metrics.
+const OWN: usize = 64 + super::METRICS_CONNECTIONS + super::health::PLACES;
 
 /// Raises the limit on open files as far as it goes, as Go's runtime does for its programs: many container runtimes give
 /// a soft limit of 1024. Then it says how many of the connections wished for can be had, so that descriptors don't run

@@ -1,10 +1,12 @@
-//! The webhook server: TLS, limits and routes around [`ringfence_core::admission::decide`].
+//! The webhook server: TLS, limits and routes around [`ringfence_core::admission::decide`], and the ports for health and
+//! metrics.
 
-mod admin;
 mod connection;
 mod descriptors;
 mod heads;
+mod health;
 mod limits;
+mod metrics;
 mod refusal;
 mod routes;
 mod tls;
@@ -21,14 +23,14 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
+pub use health::{Health, start as start_health};
 use limits::{Gate, Places};
 
-/// How many connections the admin port has. A kubelet and a few that scrape need a handful.
-const ADMIN_CONNECTIONS: usize = 256;
+/// How many connections the port of the metrics has. A few that scrape need a handful.
+const METRICS_CONNECTIONS: usize = 256;
 
-/// How long a connection of the admin port may idle, or take for a request's head: less than what a kubelet waits for
-/// an answer, so that places held by others come free before the next probe.
-const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection of the port of the metrics may idle, or take for a request's head.
+const METRICS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most that is kept of what a connection has sent and nobody has read yet; a request's head has to fit into it. The
 /// API server's takes less than a kilobyte, plus a token where it has one for us. With hyper's own 400 KiB, peers that
@@ -124,17 +126,16 @@ pub fn start(app: Arc<App>, listener: TcpListener, tls: RustlsConfig) -> std::io
     Ok(Running { address, handle, task, app })
 }
 
-/// Serves health and metrics, without TLS, on the same runtime as the webhooks: that it answers shows that this goes on.
-/// Call it inside that.
+/// Serves the metrics, without TLS. Call it inside a runtime.
 ///
 /// # Errors
 /// Where the listener can't be used.
-pub fn start_admin(app: Arc<App>, listener: TcpListener) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
+pub fn start_metrics(app: Arc<App>, listener: TcpListener) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
     let acceptor =
-        tls::plain_acceptor(&app.cluster.config().limits, Places::new(ADMIN_CONNECTIONS), app.metrics.clone());
+        tls::plain_acceptor(&app.cluster.config().limits, Places::new(METRICS_CONNECTIONS), app.metrics.clone());
     let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).http1_only();
-    server.http_builder().http1().header_read_timeout(ADMIN_PATIENCE).max_buf_size(BUFFER);
-    Ok(tokio::spawn(server.serve(admin::router(app).into_make_service())))
+    server.http_builder().http1().header_read_timeout(METRICS_PATIENCE).max_buf_size(BUFFER);
+    Ok(tokio::spawn(server.serve(metrics::router(app).into_make_service())))
 }
 
 impl Running {

@@ -43,7 +43,7 @@ pub(super) fn acceptor(
     Counted::new(tls, limits, places, metrics)
 }
 
-/// For health and metrics. Call it inside a runtime.
+/// For metrics. Call it inside a runtime.
 pub(super) fn plain_acceptor(limits: &Limits, places: Places, metrics: Arc<Metrics>) -> Counted<TcpConfigAcceptor> {
     Counted::new(tcp(), limits, places, metrics)
 }

@@ -103,7 +103,7 @@ fn case_63_a_throttled_replica_lives_and_every_call_is_answered_in_time() {
     println!("throttled by {}", throttle.means());
     let ((), report) = load.beside(&bed, 20, || {
         for _ in 0..8 {
-            let alive = http_get(ringfence.admin, "/livez").is_some_and(|(status, _)| status == 200);
+            let alive = http_get(ringfence.health, "/livez").is_some_and(|(status, _)| status == 200);
             assert!(alive, "the kubelet would restart it");
             std::thread::sleep(Duration::from_secs(1));
         }

@@ -134,7 +134,7 @@ fn whoever_asks_the_webhook_directly_changes_nothing_and_metrics_name_nobody() {
     let alone = json!({ "metadata": { "labels": { "ringfence.dev/isolated": "false" } } });
     admin(bed).patch("/api/v1/namespaces/neighboured", MERGE, &alone).expect_denied("LabelTampered");
 
-    let (status, metrics) = http_get(ringfence.admin, "/metrics").unwrap();
+    let (status, metrics) = http_get(ringfence.metrics, "/metrics").unwrap();
     assert_eq!(status, 200);
     for name in ["neighboured", "default-deny-all", "admin", "alice", CONTROLLER] {
         assert!(!metrics.contains(name), "{metrics}");

@@ -115,11 +115,15 @@ fn case_29_a_peer_that_is_gone_without_a_word_is_reaped_whatever_it_was_doing() 
         let mut idle = server.connect();
         assert_eq!(idle.post("/validate", &request).status, 200);
         until(|| (server.metric("ringfence_connections") == 4).then_some(()));
-        std::thread::sleep(Duration::from_millis(100));
-        clock.forward(11);
-        until(|| (server.metric("ringfence_connections") == 1).then_some(()));
-        clock.forward(110);
-        until(|| (server.metric("ringfence_connections") == 0).then_some(()));
+        // In small steps: what the server begins to wait for a moment later is waited for too.
+        until(|| {
+            clock.forward(1);
+            (server.metric("ringfence_connections") == 1).then_some(())
+        });
+        until(|| {
+            clock.forward(1);
+            (server.metric("ringfence_connections") == 0).then_some(())
+        });
         drop((handshake, silent, body, idle));
     });
 }

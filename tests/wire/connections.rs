@@ -14,7 +14,10 @@ use crate::harness::*;
 #[test]
 fn case_33_what_a_client_that_is_gone_held_is_given_back() {
     let limit = 4 << 20;
-    let server = server_with(&json!({ "limits": { "bodyBytes": limit, "bytesInFlight": limit } }), "");
+    // Their time must not be up before both have sent their halves, on a machine however loaded.
+    let limits =
+        json!({ "bodyBytes": limit, "bytesInFlight": limit, "bodyTimeout": "1h", "firstRequestTimeout": "1h" });
+    let server = server_with(&json!({ "limits": limits }), "");
     let headers = format!("Content-Type: application/json\r\nContent-Length: {limit}");
     let clients: Vec<Connection> = (0..2)
         .map(|_| {
@@ -25,11 +28,14 @@ fn case_33_what_a_client_that_is_gone_held_is_given_back() {
         })
         .collect();
 
-    // While they hold the whole budget, others are shed rather than queued.
+    // Nothing else is sent before they hold the whole budget: the least of it would have one of them refused.
+    until(|| (server.metric("ringfence_in_flight_bytes") == limit as u64).then_some(()));
+    // Then others are shed rather than queued.
     let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
-    let shed = until(|| Some(server.post("/validate", &request)).filter(|reply| reply.status == 503));
+    let shed =
+        until(|| Some(server.post("/validate", &request)).filter(|reply| reply.text().contains("bytes in flight")));
+    assert_eq!(shed.status, 503);
     assert_eq!(shed.header("retry-after"), Some("1"));
-    assert!(shed.text().contains("bytes in flight"), "{}", shed.text());
     assert!(server.metric("ringfence_shed_total{reason=\"bytes\"}") >= 1, "{}", server.metrics());
 
     // Without a word of TLS, and with a reset, since session tickets were left unread.
@@ -105,40 +111,27 @@ fn case_25_a_slow_body_is_cut_and_a_slow_first_head_too() {
 
 #[test]
 fn case_32_a_review_too_many_is_shed_with_retry_after_and_its_connection_goes_on() {
-    let server = server_with(&json!({ "limits": { "concurrentReviews": 1 } }), "");
-    // What is worked on for a while.
-    let mut object = adopted("team-b");
-    object["metadata"]["annotations"] = json!({ "note": "<".repeat(24 << 20) });
-    let long =
-        serde_json::to_vec(&review(&json!({ "name": "team-b", "namespace": "team-b", "object": object }))).unwrap();
-    let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
-    let over = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                server.post_bytes("/validate", &long);
-            }
-        });
-        let mut connection = server.connect();
-        let began = std::time::Instant::now();
-        let shed = loop {
-            let reply = connection.post("/validate", &request);
-            // One that waited too long for its turn is shed too, and in another way.
-            if reply.text().contains("too many reviews") || began.elapsed() > Duration::from_secs(60) {
-                break reply;
-            }
-        };
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(shed.status, 503);
-        assert_eq!((shed.header("retry-after"), shed.header("connection")), (Some("1"), None), "{}", shed.text());
-        assert!(shed.text().contains("too many reviews"), "{}", shed.text());
-        until(|| (connection.post("/validate", &request).status == 200).then_some(()));
+    // One is worked on for as long as the API server does not answer.
+    let (runtime, server, events) = server_before_a_deaf_api_server(&json!({ "limits": { "concurrentReviews": 1 } }));
+    let request = review(&json!({ "name": "team-b", "namespace": "team-b", "object": adopted("team-b") }));
+    let mut connection = server.connect();
+    let shed = until(|| {
+        let long = ask_what_is_not_answered(&server, &events);
+        let reply = connection.post("/validate", &request);
+        drop(long);
+        assert_eq!(events.recv_timeout(Duration::from_secs(60)), Ok("gone"));
+        // On a machine that stood still for two seconds it is over already.
+        (reply.status == 503).then_some(reply)
     });
+    assert_eq!((shed.header("retry-after"), shed.header("connection")), (Some("1"), None), "{}", shed.text());
+    assert!(shed.text().contains("too many reviews"), "{}", shed.text());
+    until(|| (connection.post("/validate", &request).status == 200).then_some(()));
+    runtime.shutdown_background();
 }
 
 #[test]
 fn case_32_what_is_announced_and_never_sent_holds_nothing_of_the_budget() {
-    let server = server();
+    let server = server_with(&json!({ "limits": { "bodyTimeout": "1h" } }), "");
     let stalled: Vec<Connection> = ["Content-Length: 33554432", "Transfer-Encoding: chunked"]
         .iter()
         .cycle()
@@ -285,12 +278,12 @@ fn case_30_a_connection_too_many_is_dropped_and_the_established_one_still_served
     let request = review(&json!({ "name": "team-a", "namespace": "team-a", "object": adopted("team-a") }));
     let mut established = server.connect();
     assert_eq!(established.post("/validate", &request).status, 200);
-    let mut one_too_many = server.connect();
+    let mut one_too_many = connect_to(server.address, &server.ca);
     assert!(one_too_many.send(b"POST").is_err(), "its handshake never begins");
     assert_eq!(established.post("/validate", &request).status, 200);
     drop(established);
     let reply = until(|| {
-        let mut next = server.connect();
+        let mut next = connect_to(server.address, &server.ca);
         next.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").ok()?;
         next.reply()
     });
@@ -334,34 +327,56 @@ fn deaf_api_server() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<&'stati
     (address, events)
 }
 
-#[test]
-fn case_33_what_a_client_that_is_gone_had_asked_for_is_not_pursued() {
+/// A server whose API server answers nothing, so that each decision that hangs on it waits; the runtime of what asks; and
+/// what the API server sees of it.
+fn server_before_a_deaf_api_server(
+    config: &serde_json::Value,
+) -> (tokio::runtime::Runtime, Server, std::sync::mpsc::Receiver<&'static str>) {
     let (api, events) = deaf_api_server();
-    let config = kube::Config::new(format!("http://{api}").parse().unwrap());
+    let kube = kube::Config::new(format!("http://{api}").parse().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let entered = runtime.enter();
-    let cluster = ringfence::cluster::Cluster::live(ringfence_core::config::Config::default(), &config).unwrap();
+    let config = ringfence_core::config::Config::parse(config).unwrap();
+    let cluster = Arc::new(ringfence::cluster::Cluster::live(config, &kube).unwrap());
     drop(entered);
-    let cluster = Arc::new(cluster);
     runtime.spawn(ringfence::cluster::live::watch::run(cluster.clone()));
     until(|| cluster.controller().map(drop));
-    // Nothing is synced: the decision hangs on asking the API server, which does not answer.
-    let server = unsynced_server(cluster);
+    // Nothing is synced.
+    (runtime, unsynced_server(cluster), events)
+}
+
+/// Has the server ask the API server for the namespace team-a, and returns once it does.
+fn ask_what_is_not_answered(server: &Server, events: &std::sync::mpsc::Receiver<&'static str>) -> Connection {
     let request = review(&json!({
         "name": "mine", "namespace": "team-a", "resource": networkpolicies(),
         "object": { "metadata": { "name": "mine" }, "spec": { "podSelector": {} } },
     }));
     let body = serde_json::to_vec(&request).unwrap();
     let headers = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
-    let mut client = server.connect();
-    client.send(head("/validate", &headers).as_bytes()).unwrap();
-    client.send(&body).unwrap();
-    assert_eq!(events.recv_timeout(Duration::from_secs(60)), Ok("asked"));
-    drop(client);
-    assert_eq!(events.recv_timeout(Duration::from_secs(60)), Ok("gone"));
-    until(|| (server.metric("ringfence_connections") == 0).then_some(()));
-    // Had it been pursued to its end, there would be an answer: a 503 that nobody reads.
-    std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(server.metric("ringfence_http_refusals_total{code=\"503\"}"), 0);
+    until(|| {
+        let mut client = server.connect();
+        client.send(head("/validate", &headers).as_bytes()).ok()?;
+        client.send(&body).ok()?;
+        // One that is shed, since it waited too long for its turn, asks nothing.
+        let asked = (0..2).any(|_| events.recv_timeout(Duration::from_secs(5)) == Ok("asked"));
+        asked.then_some(client)
+    })
+}
+
+#[test]
+fn case_33_what_a_client_that_is_gone_had_asked_for_is_not_pursued() {
+    let (runtime, server, events) = server_before_a_deaf_api_server(&json!({}));
+    // Had it been pursued to its end, there would be an answer: a 503 that nobody reads. So there is where the machine stood
+    // still for two seconds before the client was gone, but not each time.
+    until(|| {
+        let client = ask_what_is_not_answered(&server, &events);
+        let refused = || server.metric("ringfence_http_refusals_total{code=\"503\"}");
+        let before = refused();
+        drop(client);
+        assert_eq!(events.recv_timeout(Duration::from_secs(60)), Ok("gone"));
+        until(|| (server.metric("ringfence_connections") == 0).then_some(()));
+        std::thread::sleep(Duration::from_secs(3));
+        (refused() == before).then_some(())
+    });
     runtime.shutdown_background();
 }

@@ -25,7 +25,7 @@ fn pid(process: &Process) -> Pid {
 }
 
 /// Descriptors for this process's side of 10,000 connections.
-fn many_descriptors() {
+pub(crate) fn many_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     assert!(limit.maximum.is_none_or(|most| most >= 11_000), "ulimit -Hn is below 11000: {limit:?}");
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
@@ -112,16 +112,17 @@ fn case_31_without_descriptors_it_backs_off_serves_whom_it_has_and_recovers() {
     };
     limit(process.descriptors() as u64);
     let mut waiting: Vec<Connection> = (0..20).map(|_| connect_to(process.address, &process.ca)).collect();
-    let cpu = process.cpu();
+    let (cpu, began) = (process.cpu(), std::time::Instant::now());
     for _ in 0..30 {
         std::thread::sleep(Duration::from_millis(100));
         assert!(established.iter_mut().all(is_served));
     }
-    // It tried for three seconds; without a pause it would have used all of them.
-    let used = process.cpu().saturating_sub(cpu);
-    assert!(used < Duration::from_millis(1500), "{used:?}");
+    // It tried all that time, every 50 ms. Without a pause it would have tried many thousands of times.
+    let (used, took) = (process.cpu().saturating_sub(cpu), began.elapsed());
+    println!("{used:?} of CPU in {took:?}");
     let refused = |line: &String| line.contains("connection not accepted");
-    assert!(process.logs.try_iter().filter(refused).count() < 200);
+    let tries = process.logs.try_iter().filter(refused).count() as u128;
+    assert!(tries < 3 * took.as_millis() / 50, "{tries} in {took:?}");
 
     limit(before.maximum.unwrap_or(4096));
     for connection in &mut waiting {

@@ -15,6 +15,7 @@ mod contract;
 mod embedded;
 mod faults;
 mod harness;
+mod health;
 mod load;
 mod open_loop;
 mod overload;

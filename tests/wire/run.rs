@@ -17,7 +17,8 @@ pub(crate) const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {
 pub(crate) struct Process {
     pub(crate) child: Guard,
     pub(crate) address: SocketAddr,
-    pub(crate) admin: SocketAddr,
+    pub(crate) health: SocketAddr,
+    pub(crate) metrics: SocketAddr,
     pub(crate) ca: String,
     /// What it logged before it served.
     pub(crate) before: Vec<String>,
@@ -64,7 +65,7 @@ pub(crate) fn serve_with(
     command
         .current_dir(directory)
         .args(["serve", "--manifests", "ns.yaml", "--config", "config.yaml"])
-        .args(["--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+        .args(["--addr", "127.0.0.1:0", "--health-addr", "127.0.0.1:0", "--metrics-addr", "127.0.0.1:0"])
         .env("RUST_LOG", "debug")
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
@@ -77,27 +78,32 @@ pub(crate) fn serve_with(
         let event: Value = serde_json::from_str(&line).unwrap();
         if event["fields"]["message"] == "serving" {
             let address = |key: &str| event["fields"][key].as_str().unwrap().parse().unwrap();
-            let (address, admin) = (address("address"), address("admin"));
+            let (address, health, metrics) = (address("address"), address("health"), address("metrics"));
             let ca = std::fs::read_to_string(directory.join("certs/ca.crt")).unwrap();
-            return Process { child, address, admin, ca, before, logs };
+            return Process { child, address, health, metrics, ca, before, logs };
         }
         before.push(line);
     }
 }
 
+/// What a port without TLS answers, or does not within as long as a kubelet waits.
+pub(crate) fn ask(port: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let patience = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&port, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let parsed = answer
+        .split_once("\r\n\r\n")
+        .and_then(|(head, body)| Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned())));
+    parsed.ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
+}
+
 impl Process {
-    /// What the admin port answers, or does not within as long as a kubelet waits.
+    /// What the port for health or for metrics answers, or does not within as long as a kubelet waits.
     pub(crate) fn probe(&self, path: &str) -> std::io::Result<(u16, String)> {
-        let patience = Some(Duration::from_secs(5));
-        let mut stream = TcpStream::connect_timeout(&self.admin, Duration::from_secs(5))?;
-        stream.set_read_timeout(patience)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let parsed = answer
-            .split_once("\r\n\r\n")
-            .and_then(|(head, body)| Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned())));
-        parsed.ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
+        ask(if path == "/metrics" { self.metrics } else { self.health }, path)
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {

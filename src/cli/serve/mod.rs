@@ -36,9 +36,12 @@ pub(super) struct Args {
     /// Where the webhooks listen.
     #[arg(long, default_value = "127.0.0.1:8443", env = "RINGFENCE_ADDR")]
     addr: SocketAddr,
-    /// Where health and metrics listen.
-    #[arg(long, default_value = "127.0.0.1:8080", env = "RINGFENCE_ADMIN_ADDR")]
-    admin_addr: SocketAddr,
+    /// Where /metrics listens.
+    #[arg(long, default_value = "127.0.0.1:8080", env = "RINGFENCE_METRICS_ADDR", alias = "admin-addr")]
+    metrics_addr: SocketAddr,
+    /// Where /livez and /readyz listen, for the kubelet alone.
+    #[arg(long, default_value = "127.0.0.1:8081", env = "RINGFENCE_HEALTH_ADDR")]
+    health_addr: SocketAddr,
     #[command(flatten)]
     certificates: CertificateArgs,
     /// What this replica writes into the Lease. No two replicas may have the same.
@@ -144,29 +147,33 @@ fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("failed to listen on {flag} {address}"))
 }
 
-/// What every way of serving has: the application, and its port for health and metrics.
+/// What every way of serving has: the application, and its ports for health and metrics.
 struct Servers {
     app: Arc<App>,
-    admin: JoinHandle<std::io::Result<()>>,
-    admin_address: SocketAddr,
+    health: server::Health,
+    metrics: JoinHandle<std::io::Result<()>>,
+    metrics_address: SocketAddr,
     stop: shutdown::Requests,
 }
 
 impl Servers {
     fn start(args: &Args, cluster: &Arc<Cluster>) -> Result<Self> {
         let app = Arc::new(App::new(cluster.clone()));
-        let listener = listen(args.admin_addr, "--admin-addr")?;
-        let admin_address = listener.local_addr()?;
-        let admin = server::start_admin(app.clone(), listener)?;
+        let health = server::start_health(app.clone(), args.health_addr)
+            .with_context(|| format!("failed to listen on --health-addr {}", args.health_addr))?;
+        let listener = listen(args.metrics_addr, "--metrics-addr")?;
+        let metrics_address = listener.local_addr()?;
+        let metrics = server::start_metrics(app.clone(), listener)?;
         let stop = shutdown::Requests::listen().context("failed to listen for signals")?;
-        Ok(Self { app, admin, admin_address, stop })
+        Ok(Self { app, health, metrics, metrics_address, stop })
     }
 
     fn start_webhooks(&self, args: &Args, certificates: &Certificates) -> Result<server::Running> {
         let tls = certificates.serving.tls();
         let running = server::start(self.app.clone(), listen(args.addr, "--addr")?, tls)?;
         let namespaces = self.app.cluster().namespaces().len();
-        tracing::info!(address = %running.address(), admin = %self.admin_address, namespaces, "serving");
+        let (address, health, metrics) = (running.address(), self.health.address(), self.metrics_address);
+        tracing::info!(%address, %health, %metrics, namespaces, "serving");
         Ok(running)
     }
 }
@@ -188,7 +195,8 @@ async fn until_asked_to_stop(
     tokio::select! {
         () = servers.stop.next() => {}
         ended = running.ended() => bail!("the webhook server ended: {ended:?}"),
-        ended = servers.admin => bail!("the admin server ended: {ended:?}"),
+        ended = servers.health.ended() => bail!("the health server ended: {ended:?}"),
+        ended = servers.metrics => bail!("the metrics server ended: {ended:?}"),
         ((name, ended), _, _) = ended => bail!("{name} ended: {ended:?}"),
     }
     tracing::info!("draining");
@@ -212,11 +220,12 @@ mod tests {
     async fn case_53_a_panic_in_a_background_task_ends_the_process_with_an_error() {
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
         let app = Arc::new(App::new(Arc::new(Cluster::embedded(Config::default()))));
-        let admin = server::start_admin(app.clone(), listener()).unwrap();
+        let health = server::start_health(app.clone(), ([127, 0, 0, 1], 0).into()).unwrap();
+        let metrics = server::start_metrics(app.clone(), listener()).unwrap();
         let stop = shutdown::Requests::listen().unwrap();
         let serving = Serving::new(dev::issue().unwrap(), None, app.metrics().clone()).unwrap();
         let running = server::start(app.clone(), listener(), serving.tls()).unwrap();
-        let servers = Servers { app, admin, admin_address: running.address(), stop };
+        let servers = Servers { app, health, metrics, metrics_address: running.address(), stop };
         let panics = tokio::spawn(async { panic!("as a bug would") });
         let goes_on = tokio::spawn(std::future::pending());
         let tasks = vec![("the controller", goes_on), ("the watches", panics)];

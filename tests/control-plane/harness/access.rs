@@ -41,11 +41,18 @@ impl Output {
 
 /// How often something is said to an API server where a webhook lets its five seconds pass. On a machine that stands still
 /// for so long that is nobody's fault, and nothing was stored; whoever has it happen each time has it for a reason.
-pub(crate) const TRIES: usize = 3;
+pub(crate) const TRIES: usize = 5;
 
-/// Whether this is the error of a webhook that did not answer in time.
+/// Whether this is the error of a webhook that did not answer in time: at the API server's deadline, or before that, where a
+/// handshake waited so long for its turn that Ringfence closed the connection ([`is_closed_webhook`]).
 pub(crate) fn is_late_webhook(error: &str) -> bool {
-    error.contains("failed calling webhook") && error.contains("deadline exceeded")
+    error.contains("failed calling webhook") && error.contains("deadline exceeded") || is_closed_webhook(error)
+}
+
+/// Whether this is the error of a webhook that closed the connection before it answered.
+pub(crate) fn is_closed_webhook(error: &str) -> bool {
+    error.contains("failed calling webhook")
+        && (error.trim_end().ends_with("EOF") || error.contains("connection reset by peer"))
 }
 
 impl Bed {

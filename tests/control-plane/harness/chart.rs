@@ -71,7 +71,8 @@ pub(crate) struct Ringfence {
     /// Where its webhooks listen.
     pub(crate) address: SocketAddr,
     /// Where health and metrics listen.
-    pub(crate) admin: SocketAddr,
+    pub(crate) health: SocketAddr,
+    pub(crate) metrics: SocketAddr,
     front: Arc<Front>,
 }
 
@@ -137,12 +138,14 @@ impl Bed {
         // A replica that is started again may be somewhere else.
         let _ = std::fs::remove_file(&kubeconfig);
         let kubeconfig = self.kubeconfig_for(&format!("ringfence-{name}"), &url, &installation.token);
-        let [address, admin] = [ports::free(), ports::free()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [address, health, metrics] =
+            [ports::free(), ports::free(), ports::free()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let shown = |path: &Path| path.to_string_lossy().into_owned();
         let process = Launch::new(env!("CARGO_BIN_EXE_ringfence"), self.path(&format!("ringfence-{name}.log")))
             .args(["serve", "--kubeconfig", &shown(&kubeconfig)])
             .args(["--config", &shown(replica.config.as_ref().unwrap_or(&installation.config))])
-            .args(["--addr", &address.to_string(), "--admin-addr", &admin.to_string()])
+            .args(["--addr", &address.to_string()])
+            .args(["--health-addr", &health.to_string(), "--metrics-addr", &metrics.to_string()])
             .args(match &installation.certificates {
                 Some(directory) => ["--certificates=files".to_owned(), format!("--cert-dir={}", shown(directory))],
                 None => ["--certificates=self-managed", "--secret-name=ringfence-certificates"].map(str::to_owned),
@@ -152,7 +155,7 @@ impl Bed {
             .args(replica.flags.clone())
             .env([("HOME", shown(&self.path("home"))), ("RUST_LOG", "info,ringfence=debug".to_owned())])
             .start();
-        let mut ringfence = Ringfence { process, address, admin, front: installation.front.clone() };
+        let mut ringfence = Ringfence { process, address, health, metrics, front: installation.front.clone() };
         if replica.wait {
             ringfence.wait_until_ready();
             installation.ca.get_or_init(|| {
@@ -208,12 +211,12 @@ impl Ringfence {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        http::get(self.admin, "/readyz").is_some_and(|(status, _)| status == 200)
+        http::get(self.health, "/readyz").is_some_and(|(status, _)| status == 200)
     }
 
     /// Its own metrics; `None` where it does not answer.
     pub(crate) fn counters(&self) -> Option<Counters> {
-        http::get(self.admin, "/metrics").map(|(_, text)| Counters::parse(&text))
+        http::get(self.metrics, "/metrics").map(|(_, text)| Counters::parse(&text))
     }
 
     /// What it has logged.

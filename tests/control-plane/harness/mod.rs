@@ -26,7 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use access::Output;
-pub(crate) use access::{TRIES, is_late_webhook};
+pub(crate) use access::{TRIES, is_closed_webhook, is_late_webhook};
 pub(crate) use audit::{Event, Mark};
 pub(crate) use bed::{ApiServer, Bed, Options, start_etcd};
 pub(crate) use chart::{Installation, Replica, Ringfence, World};
