@@ -22,9 +22,12 @@ webhooks:
         expression: |-
           request.operation == 'CREATE' ||
           ({{ include "ringfence.cel.notController" . }} &&
-          ['ringfence.dev/profile', 'ringfence.dev/mode', 'ringfence.dev/isolated'].exists(k,
+          (['ringfence.dev/profile', 'ringfence.dev/mode', 'ringfence.dev/isolated'].exists(k,
             k in {{ include "ringfence.cel.map" (dict "object" "oldObject" "field" "labels") }} &&
-            !(k in {{ include "ringfence.cel.map" (dict "object" "object" "field" "labels") }})))
+            !(k in {{ include "ringfence.cel.map" (dict "object" "object" "field" "labels") }})) ||
+          ['ringfence.dev/conflict', 'ringfence.dev/effective'].exists(k,
+            k in {{ include "ringfence.cel.map" (dict "object" "oldObject" "field" "annotations") }} &&
+            !(k in {{ include "ringfence.cel.map" (dict "object" "object" "field" "annotations") }}))))
   # Holds pods until the baseline is effective. An isolated namespace is not selected: there, pods cost no call.
   - name: pods.ringfence.dev
     {{- include "ringfence.webhook.common" (dict "root" . "path" "/mutate") | nindent 4 }}

@@ -26,6 +26,20 @@ webhooks:
           request.operation == 'CREATE' ||
           ({{ include "ringfence.cel.notController" . }} &&
           {{- include "ringfence.cel.keysDiffer" . | nindent 10 }})
+  {{- with .Values.excluded }}
+  # An excluded name that is not in use yet would be a namespace without a baseline for whoever takes it first. A user who may
+  # exempt namespaces is not asked about, so that such a namespace can be made while Ringfence is away.
+  - name: namespaces-excluded.ringfence.dev
+    {{- include "ringfence.webhook.common" (dict "root" $ "path" "/validate") | nindent 4 }}
+    namespaceSelector:
+      matchExpressions:
+        - { key: kubernetes.io/metadata.name, operator: In, values: {{ toJson . }} }
+    rules:
+      - { apiGroups: [""], apiVersions: [v1], resources: [namespaces], operations: [CREATE], scope: Cluster }
+    matchConditions:
+      - name: may-not-exempt
+        expression: "!authorizer.group('ringfence.dev').resource('modes').name('exempt').check('use').allowed()"
+  {{- end }}
   {{- if ne $existing "ignore" }}
   # Any other update of a namespace that was never adopted. Unless it is to be refused (existing: reject), an entry of its
   # own keeps the update going while Ringfence is away.

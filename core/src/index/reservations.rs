@@ -246,7 +246,7 @@ mod tests {
 
     fn policy(uid: &str, version: u64, spec: &Value) -> NetworkPolicy {
         let metadata = json!({ "name": format!("p-{uid}"), "uid": uid, "resourceVersion": version.to_string() });
-        network_policy(&json!({ "metadata": metadata, "spec": spec }), Source::Cluster).unwrap()
+        network_policy(json!({ "metadata": metadata, "spec": spec }), Source::Cluster).unwrap()
     }
 
     fn change(policy: &NetworkPolicy, base: u64, is_deleted: bool) -> Change {

@@ -396,7 +396,7 @@ impl Cluster {
         let found = live.read_policies(namespace.name()).await?;
         self.change(|index, changed| {
             let name = namespace.name();
-            if !index.get(name).is_some_and(|known| known.uid == namespace.uid) {
+            if index.get(name).is_none_or(|known| known.uid != namespace.uid) {
                 return;
             }
             let contents = index.contents_mut(name);

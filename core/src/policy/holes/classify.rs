@@ -324,7 +324,9 @@ impl<'a> Judgement<'a> {
         if !is_spoilt {
             return Ok(Some(found));
         }
-        spoilers.iter().for_each(|(question, _)| question.helpers(union, &mut relevant));
+        for (question, _) in &spoilers {
+            question.helpers(union, &mut relevant);
+        }
         pods.find(&relevant, scope, Prefer::Neither, budget, &mut |certain, possible, budget| {
             let mut spoilt = false;
             for &(question, side) in &spoilers {
