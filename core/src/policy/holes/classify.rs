@@ -52,7 +52,9 @@ impl Question {
             Self::SomeOver(_) => (Peers::Any, None),
             Self::On(peers, group) => (peers, Some(group)),
         };
-        union.helpers(peers, group).for_each(|helpers| to.union_with(helpers));
+        for helpers in union.helpers(peers, group) {
+            to.union_with(helpers);
+        }
     }
 }
 
@@ -324,7 +326,9 @@ impl<'a> Judgement<'a> {
         if !is_spoilt {
             return Ok(Some(found));
         }
-        spoilers.iter().for_each(|(question, _)| question.helpers(union, &mut relevant));
+        for (question, _) in &spoilers {
+            question.helpers(union, &mut relevant);
+        }
         pods.find(&relevant, scope, Prefer::Neither, budget, &mut |certain, possible, budget| {
             let mut spoilt = false;
             for &(question, side) in &spoilers {
