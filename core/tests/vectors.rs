@@ -1,5 +1,5 @@
-//! The vectors of the specification: what each set of policies means. Vector 64, of a ClusterNetworkPolicy, is not among them:
-//! such policies are not read yet.
+//! The vectors of the specification: what each set of policies means. Vector 64 is not among them: policies for the whole
+//! cluster are not read yet.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail like this, also in its helpers")]
 #![allow(clippy::needless_pass_by_value, reason = "a table reads better without a borrow at every json!")]

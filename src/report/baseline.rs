@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use ringfence_core::index::State;
 use ringfence_core::policy::Direction;
 use ringfence_core::policy::coverage::Coverage;
-use ringfence_core::policy::holes::Kind;
+use ringfence_core::policy::holes::{Hole, Kind};
 use ringfence_core::policy::lint::FINDINGS;
 use serde::{Deserialize, Serialize};
 
@@ -218,8 +218,9 @@ fn open(judged: &Judged) -> Vec<Gap> {
             Coverage::Partial(_) => Some("partial".to_owned()),
             Coverage::Absent => Some("absent".to_owned()),
         };
-        // Open ports alone make no namespace weakened: where they count, it is by the profile, and the state says so.
-        let holes = side.holes.iter().filter(|hole| hole.kind != Kind::Ports || judged.state != State::Weakened);
+        // Open ports and egress make no namespace weakened: where they count, it is by the profile, and the state says so.
+        let weakens = |hole: &&Hole| direction == Direction::Ingress && hole.kind != Kind::Ports;
+        let holes = side.holes.iter().filter(|hole| judged.state != State::Weakened || weakens(hole));
         let holes = holes.map(|hole| hole.class().to_string());
         gaps.extend(coverage.into_iter().chain(holes).map(|what| Gap { direction, what }));
     }

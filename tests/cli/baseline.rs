@@ -16,11 +16,11 @@ fn deny(namespace: &str, types: &str) -> String {
 fn world(namespace: &str, from: &str) -> String {
     format!(
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: world, namespace: {namespace}}}\nspec: \
-         {{podSelector: {{}}, policyTypes: [Egress], egress: [{from}]}}\n---\n"
+         {{podSelector: {{}}, policyTypes: [Ingress], ingress: [{from}]}}\n---\n"
     )
 }
 
-const W4: &str = "{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}";
+const W4: &str = "{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}";
 
 /// `check` of one file.
 fn run(directory: &Path, manifests: &str, arguments: &[&str]) -> Ran {
@@ -81,8 +81,8 @@ fn an_accepted_namespace_may_become_better_and_not_worse() {
         (&nothing, &weakened, 0),
         (&whole, &weakened, 0),
         (&whole, &nothing, 1),
-        (&deny("a", "Ingress"), &weakened, 0),
-        (&deny("a", "Egress"), &weakened, 1),
+        (&deny("a", "Egress"), &weakened, 0),
+        (&deny("a", "Ingress"), &weakened, 1),
     ] {
         let directory = tempfile::tempdir().unwrap();
         run(directory.path(), accepted, &["--write-baseline", FILE]);

@@ -75,7 +75,8 @@ fn the_guide_after_step_5_isolates_production_with_dns_noted() {
     assert_eq!(production["ingress"]["holes"], json!([]));
     assert_eq!(
         production["egress"]["holes"],
-        json!([{ "kind": "PORTS", "some": false, "policies": ["allow-dns"], "witness": null, "ports": ["TCP/53", "UDP/53"] }])
+        json!([{ "kind": "PORTS", "some": false, "policies": ["allow-dns"], "witness": null,
+            "ports": ["TCP/53", "UDP/53"], "peers": "any", "share": null }])
     );
     assert_eq!(ran.code, 0);
 }
@@ -117,7 +118,8 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
                 "name": "team-a", "state": "exposed", "profile": "standard", "accepted": false,
                 "ingress": { "coverage": "complete", "witness": null, "holes": [] },
                 "egress": { "coverage": "partial", "witness": { "app": "x" }, "holes": [
-                    { "kind": "W4", "some": true, "policies": ["p"], "witness": {}, "ports": null },
+                    { "kind": "W4", "some": false, "policies": ["p"], "witness": {}, "ports": null, "peers": null,
+                      "share": 1.0 },
                 ] },
             }],
             "findings": [{
@@ -132,19 +134,81 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
     );
 }
 
+/// Each of these passed while only every peer on every port was a hole.
+#[test]
+fn nearly_everything_is_a_hole_and_fails() {
+    let from_namespaces = |requirement: &str| {
+        format!(
+            "podSelector: {{}}, ingress: [{{from: [{{namespaceSelector: {{matchExpressions: [{{{requirement}}}]}}}}]}}]"
+        )
+    };
+    for (name, spec, kind) in [
+        (
+            "the world but one address",
+            "podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.1/32]}}]}]".to_owned(),
+            "W4",
+        ),
+        (
+            "every namespace but one",
+            from_namespaces("key: kubernetes.io/metadata.name, operator: NotIn, values: [nope]"),
+            "CLUSTER",
+        ),
+        ("governed namespaces", from_namespaces("key: ringfence.dev/mode, operator: Exists"), "CLUSTER"),
+        (
+            "pods without a label",
+            "podSelector: {matchExpressions: [{key: nope, operator: DoesNotExist}]}, ingress: [{}]".to_owned(),
+            "ALL",
+        ),
+        ("all of TCP", "podSelector: {}, ingress: [{ports: [{protocol: TCP}]}]".to_owned(), "ALL"),
+    ] {
+        let wide = DENY.replace("deny", "wide").replace("podSelector: {}, policyTypes: [Ingress, Egress]", &spec);
+        assert!(wide.contains(&spec), "{wide}");
+        let ran = check(&format!("{DENY}---\n{wide}"), &["-o", "json"]);
+        let report = ran.json();
+        let namespace = only(&report);
+        assert_eq!(
+            (namespace["ingress"]["holes"][0]["kind"].as_str(), ran.code),
+            (Some(kind), 1),
+            "{name}: {report:#}"
+        );
+        assert_eq!(namespace["state"], "exposed", "{name}");
+    }
+}
+
+#[test]
+fn the_networks_of_the_cluster_make_a_block_the_cluster() {
+    let block = DENY.replace("deny", "block").replace(
+        "policyTypes: [Ingress, Egress]",
+        "policyTypes: [Ingress], ingress: [{from: [{ipBlock: {cidr: 10.244.0.0/16, except: [10.244.0.1/32]}}]}]",
+    );
+    let manifests = format!("{DENY}---\n{block}");
+    let holes = |arguments: &[&str]| {
+        let report = check(&manifests, &[&["-o", "json"], arguments].concat()).json();
+        only(&report)["ingress"]["holes"].clone()
+    };
+    assert_eq!(holes(&[]), json!([]));
+    assert_eq!(holes(&["--cluster-cidr", "10.244.0.0/16"])[0]["kind"], "CLUSTER");
+    assert_eq!(holes(&["--cluster-cidr", "10.96.0.0/12"]), json!([]));
+}
+
 #[test]
 fn exit_code_is_0_only_where_every_namespace_is_isolated_exempt_or_excluded() {
     let world = DENY.replace("deny", "world").replace(
         "policyTypes: [Ingress, Egress]",
         "policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]",
     );
+    let public = DENY
+        .replace("deny", "public")
+        .replace("podSelector: {}", "podSelector: {matchLabels: {app: web}}")
+        .replace("policyTypes: [Ingress, Egress]", "policyTypes: [Ingress], ingress: [{}]");
     let enforce = "ringfence.dev/mode: enforce, ringfence.dev/profile: standard";
     let until = "2026-01-01T00:00:00Z";
     let soon = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)).to_string();
     let exempt = |annotations: &str| labelled("team-a", "ringfence.dev/mode: exempt", annotations);
     let cases = [
         (DENY.to_owned(), "isolated", 0),
-        (format!("{DENY}---\n{world}"), "weakened", 1),
+        (format!("{DENY}---\n{world}"), "isolated", 0),
+        (format!("{DENY}---\n{public}"), "weakened", 1),
         (namespace("team-a", ""), "exposed", 1),
         (labelled("team-a", enforce, ""), "pending", 1),
         (labelled("team-a", &format!("{enforce}, ringfence.dev/isolated: \"true\""), ""), "pending", 1),

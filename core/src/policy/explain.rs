@@ -74,12 +74,17 @@ pub fn strangers(hole: &Hole) -> String {
         (Kind::W4, _) | (Kind::Ports, Some(Peers::Ipv4)) => share().unwrap_or_else(|| "a wide part of IPv4".to_owned()),
         (Kind::W6, _) | (Kind::Ports, Some(Peers::Ipv6)) => share().unwrap_or_else(|| "a wide part of IPv6".to_owned()),
     };
-    let ports = match (&hole.ports, hole.every_port) {
+    format!("{peers} on {}", open_ports(hole))
+}
+
+/// The ports that a hole is open on.
+#[must_use]
+pub fn open_ports(hole: &Hole) -> String {
+    match (&hole.ports, hole.every_port) {
         (Some(ports), _) => self::ports(ports),
         (None, true) => "every port".to_owned(),
         (None, false) => "many ports".to_owned(),
-    };
-    format!("{peers} on {ports}")
+    }
 }
 
 /// What stands between the pods of a policy and their peers.

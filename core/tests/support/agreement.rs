@@ -126,7 +126,7 @@ pub(crate) fn check_opened(before: &[Value], after: &[Value], criteria: &Criteri
             let mut naive_before = Naive::new(before, after, direction, criteria);
             for pod in pods {
                 assert!(
-                    hole.witness.is_none() || !hole.some == naive_after.is_unnamed(pod),
+                    hole.witness.is_none() || hole.some != naive_after.is_unnamed(pod),
                     "{direction} {hole:?} {pod:?}"
                 );
                 if hole.witness.is_some() {

@@ -180,7 +180,7 @@ pub(crate) fn narrowed(policy: &Value, (what, one, other): &(u8, usize, usize)) 
                     (3, Some(block)) if block["cidr"] == "0.0.0.0/0" => {
                         block["except"] = json!(["0.0.0.0/1", "192.0.0.0/2"]);
                     }
-                    (4, _) | (6, _) => items.reverse(),
+                    (4 | 6, _) => items.reverse(),
                     _ => {
                         items.remove(at);
                     }

@@ -187,7 +187,9 @@ fn mentioned(policies: &[Value]) -> BTreeMap<String, BTreeSet<String>> {
         for direction in Direction::BOTH {
             let (field, peers) = fields(direction);
             for rule in items(&policy["spec"][field]) {
-                items(&rule[peers]).iter().for_each(|peer| add(&peer["podSelector"]));
+                for peer in items(&rule[peers]) {
+                    add(&peer["podSelector"]);
+                }
             }
         }
     }
@@ -236,7 +238,9 @@ impl World {
         for rule in rules {
             for peer in items(&rule[fields(direction).1]) {
                 peer["ipBlock"]["cidr"].as_str().into_iter().for_each(&mut add);
-                items(&peer["ipBlock"]["except"]).iter().for_each(|except| add(text(except)));
+                for except in items(&peer["ipBlock"]["except"]) {
+                    add(text(except));
+                }
             }
             for port in items(&rule["ports"]) {
                 let number = |field: &str| port[field].as_u64().map(|port| u32::try_from(port).unwrap());

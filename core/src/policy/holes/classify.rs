@@ -52,7 +52,9 @@ impl Question {
             Self::SomeOver(_) => (Peers::Any, None),
             Self::On(peers, group) => (peers, Some(group)),
         };
-        union.helpers(peers, group).for_each(|helpers| to.union_with(helpers));
+        for helpers in union.helpers(peers, group) {
+            to.union_with(helpers);
+        }
     }
 }
 

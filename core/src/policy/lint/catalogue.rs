@@ -38,25 +38,25 @@ pub static BASELINE_INCOMPLETE: Lint = Lint {
 pub static ALLOW_ALL: Lint = Lint {
     id: "allow-all",
     severity: Severity::Error,
-    summary: "A rule lets every peer through on every port.",
+    summary: "Peers that no policy names are let through, in the cluster and beyond, on many ports.",
     effect: "Policies are a union, so one such rule undoes every deny beside it.",
     fix: "name the peers, or take the rule away",
 };
 
-/// All of the Internet, or nearly all of it, is let through.
+/// More addresses are let through than one wide block holds.
 pub static OPEN_WORLD: Lint = Lint {
     id: "open-world",
     severity: Severity::High,
-    summary: "All of the Internet, or nearly all of it, is let through.",
+    summary: "More addresses are let through, on many ports, than one wide block holds.",
     effect: "Whoever can send a packet to the cluster reaches the pods; or the pods can send what they hold anywhere.",
     fix: "narrow the CIDR to the addresses that are meant",
 };
 
-/// Every pod of every namespace is let through, or nearly every one.
+/// Pods of the cluster are let through that no policy names.
 pub static OPEN_CLUSTER: Lint = Lint {
     id: "open-cluster",
     severity: Severity::High,
-    summary: "Every pod of every namespace is let through, or nearly every one.",
+    summary: "Pods that no policy names are let through on many ports, of namespaces that no policy names.",
     effect: "A compromised pod in any namespace reaches these pods, or is reached by them.",
     fix: "name the namespaces, by kubernetes.io/metadata.name",
 };

@@ -4,7 +4,7 @@ use super::{View, words};
 use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Hole, Kind, holes};
 use crate::policy::selectors::Selector;
-use crate::policy::{Direction, NetworkPolicy, Rule, Spec, explain};
+use crate::policy::{Direction, NetworkPolicy, Peer, Rule, Spec, explain};
 use crate::profile::Profile;
 
 /// Past so many rules they are not tried one by one for what they do together: all of them are named.
@@ -18,15 +18,15 @@ pub(super) struct Culprit<'a> {
     pub(super) path: String,
     /// What else has to be there, by policy and path; empty where it is opened here alone.
     pub(super) others: Vec<(&'a str, String)>,
-    /// What the rule opens, or the rules together, to the pods that they are for.
-    hole: Hole,
+    /// What the rule lets through, or the rules together, to the pods that they are for.
+    lets_through: String,
 }
 
 impl Culprit<'_> {
     /// What the rule lets through to its pods, and with which other rules.
     pub(super) fn message(&self, direction: Direction) -> String {
         let pods = words::pods(&self.policy.spec.pods);
-        format!("{pods} {} {}{}", explain::reach(direction), explain::strangers(&self.hole), self.by())
+        format!("{pods} {} {}{}", explain::reach(direction), self.lets_through, self.by())
     }
 
     fn by(&self) -> String {
@@ -78,8 +78,9 @@ pub(super) fn of<'a>(view: &View<'a>, direction: Direction, hole: &Hole) -> Vec<
             let of_rule = rules.of(std::slice::from_ref(place));
             by_one_rule |= does(&of_rule, hole.kind);
             if let Some(mine) = of_kind(of_rule, hole.kind) {
-                let path = rules.narrowed(place, hole.kind);
-                found.push(Culprit { policy, path, others: Vec::new(), hole: mine });
+                let (path, peer) = rules.narrowed(place, hole.kind);
+                let lets_through = one_peer(peer, &mine).unwrap_or_else(|| explain::strangers(&mine));
+                found.push(Culprit { policy, path, others: Vec::new(), lets_through });
             }
         }
         if !by_one_rule && of_kind(of_policy, hole.kind).is_some() {
@@ -98,6 +99,22 @@ fn does(holes: &[Hole], kind: Kind) -> bool {
 
 fn of_kind(holes: Vec<Hole>, kind: Kind) -> Option<Hole> {
     holes.into_iter().find(|hole| hole.kind == kind)
+}
+
+/// The one peer that opens a hole, in words, with the ports that are open to it.
+fn one_peer(peer: Option<&Peer>, hole: &Hole) -> Option<String> {
+    let peer = match peer? {
+        Peer::Pods { namespaces: Some(namespaces), pods } => {
+            let pods = pods.as_ref().map_or_else(|| "every pod".to_owned(), words::pods);
+            format!("{pods} {}", words::of_namespaces(namespaces))
+        }
+        Peer::Block { cidr, .. } if hole.kind == Kind::Cluster => {
+            format!("pods of the cluster, which have addresses in {cidr},")
+        }
+        // Of a block, what matters is how much of the addresses it is.
+        Peer::Block { .. } | Peer::Pods { namespaces: None, .. } => return None,
+    };
+    Some(format!("{peer} on {}", explain::open_ports(hole)))
 }
 
 /// What rules open in a direction to the pods that they are for.
@@ -124,14 +141,14 @@ impl Opening<'_> {
         holes
     }
 
-    /// The path of the one peer that does it, or else of the rule.
-    fn narrowed(&self, (_, index, rule): &Place<'_>, kind: Kind) -> String {
+    /// The path of the one peer that does it, with the peer, or else of the rule.
+    fn narrowed<'a>(&self, (_, index, rule): &Place<'a>, kind: Kind) -> (String, Option<&'a Peer>) {
         let peers = rule.peers.as_deref().unwrap_or_default();
         let only = |j: usize| Rule { peers: peers.get(j).map(|peer| vec![peer.clone()]), ports: rule.ports.clone() };
-        (0..peers.len())
-            .take(TRIED)
-            .find(|j| of_kind(self.by(vec![only(*j)]), kind).is_some())
-            .map_or_else(|| words::rule(self.direction, *index), |j| words::peer(self.direction, *index, j))
+        (0..peers.len()).take(TRIED).find(|j| of_kind(self.by(vec![only(*j)]), kind).is_some()).map_or_else(
+            || (words::rule(self.direction, *index), None),
+            |j| (words::peer(self.direction, *index, j), peers.get(j)),
+        )
     }
 
     /// A smallest set of rules that do it together, as one culprit for each policy.
@@ -146,7 +163,7 @@ impl Opening<'_> {
                 }
             }
         }
-        let mine = of_kind(self.of(&places), hole.kind).unwrap_or_else(|| hole.clone());
+        let lets_through = explain::strangers(of_kind(self.of(&places), hole.kind).as_ref().unwrap_or(hole));
         let named: Vec<(&'a NetworkPolicy, String)> =
             places.iter().map(|(policy, index, _)| (*policy, words::rule(self.direction, *index))).collect();
         let mut culprits: Vec<Culprit<'a>> = Vec::new();
@@ -160,7 +177,7 @@ impl Opening<'_> {
                 .filter(|(other, _)| *other != at)
                 .map(|(_, (policy, path))| (policy.name.as_str(), path.clone()))
                 .collect();
-            culprits.push(Culprit { policy, path: path.clone(), others, hole: mine.clone() });
+            culprits.push(Culprit { policy, path: path.clone(), others, lets_through: lets_through.clone() });
         }
         culprits
     }

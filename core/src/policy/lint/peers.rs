@@ -61,6 +61,15 @@ pub(crate) fn and_or(policy: &NetworkPolicy, namespace: &str) -> impl Iterator<I
     })
 }
 
+/// Whether a selector of namespaces says at most which ones it leaves out.
+fn leaves_out(namespaces: &Selector) -> bool {
+    namespaces.keys().all(
+        |(key, set)| {
+            if key == NAMESPACE_NAME_LABEL { set.admits_unmentioned() } else { !set.needs_a_label() }
+        },
+    )
+}
+
 fn spoofable(
     policy: &NetworkPolicy,
     rule: &Rule,
@@ -88,18 +97,20 @@ fn spoofable(
         Some(pods) => json!({ "namespaceSelector": by_name, "podSelector": pods }),
         None => json!({ "namespaceSelector": by_name }),
     };
-    if admits_unnamed_namespace(namespaces) {
-        if pods_need_a_label && !pods_full {
+    if admits_unnamed_namespace(namespaces) && pods_need_a_label {
+        if !pods_full {
             let message = format!(
                 "{own} {verb} {which_pods} {of_namespaces}: whoever may start a pod in any of these can give it such labels"
             );
             found.push(
                 Finding::new(&SPOOFABLE_POD, object, message).at(format!("{path}.podSelector")).snippet(named(item())),
             );
-        } else if namespaces.keys().any(|(key, _)| key != NAMESPACE_NAME_LABEL && !GUARDED.contains(&key))
-            && !on_all_ports(rule)
-            && !namespaces_full
-        {
+        }
+        return;
+    }
+    if leaves_out(namespaces) {
+        let by_label = namespaces.keys().any(|(key, _)| key != NAMESPACE_NAME_LABEL && !GUARDED.contains(&key));
+        if by_label && !on_all_ports(rule) && !namespaces_full {
             // Where names alone are left out, nobody can take one away.
             let message = format!(
                 "{own} {verb} {which_pods} {of_namespaces}: a namespace that anyone makes is among them, and one that is left out \
