@@ -181,7 +181,10 @@ pub fn desired<C: Configuration>(template: &C, stored: Option<&C>, wanted: Wante
             Some(ByteString(bundle.as_bytes().to_vec()))
         } else {
             // An entry that is new gets what the others have: it is served in the same place.
-            let found = || bundles.get(entry.name).or_else(|| bundles.values().next()).cloned();
+            let found = || match bundles.get(entry.name) {
+                Some(bundle) => bundle.clone(),
+                None => bundles.values().flatten().next().cloned(),
+            };
             entry.client.ca_bundle.take().or_else(found)
         };
         if !wanted.armed {
@@ -211,11 +214,10 @@ pub fn desired<C: Configuration>(template: &C, stored: Option<&C>, wanted: Wante
     object
 }
 
-/// The CA bundle of each entry that has one.
-fn bundles<C: Configuration>(stored: &C) -> BTreeMap<String, ByteString> {
+/// The CA bundle of each entry, where it has one.
+fn bundles<C: Configuration>(stored: &C) -> BTreeMap<String, Option<ByteString>> {
     let mut stored = stored.clone();
-    let entries = stored.entries().into_iter();
-    entries.filter_map(|entry| Some((entry.name.to_owned(), entry.client.ca_bundle.clone()?))).collect()
+    stored.entries().into_iter().map(|entry| (entry.name.to_owned(), entry.client.ca_bundle.clone())).collect()
 }
 
 /// A map that the API server would leave out where it is empty.
@@ -350,6 +352,10 @@ webhooks:
         for entry in next.entries() {
             assert_eq!(entry.client.ca_bundle.as_ref().unwrap().0, b"theirs");
         }
+        // An entry that they left without one is left so.
+        next.entries()[1].client.ca_bundle = None;
+        let next = desired(&template(), Some(&next), wanted(None, true));
+        assert!(next.webhooks.unwrap()[1].client_config.ca_bundle.is_none());
         // One that the chart was given is written.
         let mut given = template();
         given.entries()[0].client.ca_bundle = Some(ByteString(b"given".to_vec()));

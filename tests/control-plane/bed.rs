@@ -216,6 +216,8 @@ fn the_webhooks_of_the_chart_reach_the_front_by_their_service() {
     assert!(!std::fs::read_to_string(&installation.config).unwrap().is_empty());
     let who = bed.run(bed.client_for(1, &installation.token).apiserver_version());
     who.expect("the account's token is one");
+    // The leader makes the webhooks; it is not behind the Service.
+    let _leader = bed.start_ringfence(&installation, &Replica { wait: false, ..Replica::default() });
     for server in [0, 1] {
         let before = installation.front.accepted();
         // Nothing answers there yet; what counts is that the question came.
