@@ -6,7 +6,7 @@ use crate::ask::{Asker, MERGE};
 use crate::harness::{ADMIN, Bed, Replica, World, eventually};
 use crate::scene::POLICIES;
 use crate::steps::{
-    as_controller, conflict, create_before_ringfence, disturbed, get, in_seconds, is_isolated, isolated_namespace,
+    conflict, create_before_ringfence, disturbed, get, in_seconds, is_isolated, isolated_namespace,
     opens_ingress, policies, policy, told,
 };
 

@@ -144,10 +144,14 @@ validations:
     message: Ringfence's webhooks are called for no other resources
   - expression: >-
       variables.entries.all(w, has(w.namespaceSelector) && has(w.namespaceSelector.matchExpressions) &&
-      w.namespaceSelector.matchExpressions.exists(e,
+      (w.namespaceSelector.matchExpressions.exists(e,
       e.key == 'kubernetes.io/metadata.name' && e.operator == 'NotIn' && has(e.values) &&
-      {{ .system | replace "\"" "'" }}.all(n, n in e.values)))
-    message: Ringfence's webhooks leave the system's namespaces out, and those that are excluded
+      {{ .system | replace "\"" "'" }}.all(n, n in e.values)) ||
+      (w.namespaceSelector.matchExpressions.exists(e,
+      e.key == 'kubernetes.io/metadata.name' && e.operator == 'In' && has(e.values) &&
+      e.values.all(n, n in {{ .root.Values.excluded | toJson | replace "\"" "'" }})) &&
+      has(w.rules) && w.rules.all(r, r.resources == ['namespaces'] && r.operations == ['CREATE']))))
+    message: Ringfence's webhooks leave the system's namespaces out, and of those that are excluded judge only the creation
 {{- end }}
 
 {{/* All the rest that the account may write: NetworkPolicies and Events anywhere else, its Lease, and its Secret. */}}
