@@ -82,7 +82,7 @@ impl App {
     /// # Errors
     /// Where a metric can't be written as text.
     pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
-        self.metrics.holds(self.places.taken(), self.gate.bytes_in_flight());
+        self.metrics.holds(self.places.taken(), self.gate.bytes_in_flight(), self.gate.built());
         self.metrics.encode(&self.cluster)
     }
 

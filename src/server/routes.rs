@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use ringfence_core::admission::permission::Answers;
 use ringfence_core::admission::review::Request as Review;
 use ringfence_core::admission::{Context, Decision, Failure, Outcome, Webhook, decide, response};
+use ringfence_core::meter::Meter;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::App;
@@ -162,8 +163,13 @@ async fn read(app: &App, mut body: Body, announced: Option<u64>) -> Result<(Vec<
 }
 
 async fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Result<Vec<u8>, Refusal> {
-    let request = aside(body, || Review::parse(body)).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let decision = decided(app, webhook, &request, body).await?;
+    let mut meter = app.gate.meter(body.len());
+    let parsed = aside(body, || meter.run(|| Review::parse(body)));
+    if let Some(why) = meter.exhausted() {
+        return Err(app.gate.exhausted(why));
+    }
+    let request = parsed.map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let decision = decided(app, webhook, &request, body, &mut meter).await?;
     let rendered = response::render(&request.uid, &decision)
         .map_err(|error| Refusal::internal(format!("failed to write the response: {error}")))?;
     if webhook == Webhook::Validate && decision.allowed && !request.dry_run {
@@ -175,7 +181,13 @@ async fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Res
 }
 
 /// Decides, asking for permissions as often as the decision hangs on one.
-async fn decided(app: &App, webhook: Webhook, request: &Review<'_>, body: &[u8]) -> Result<Decision, Refusal> {
+async fn decided(
+    app: &App,
+    webhook: Webhook,
+    request: &Review<'_>,
+    body: &[u8],
+    meter: &mut Meter,
+) -> Result<Decision, Refusal> {
     let unavailable = |problem: String| Refusal::unavailable(problem);
     let Some(controller) = app.cluster.controller() else {
         return Err(unavailable("the API server has not said yet who the controller is".to_owned()));
@@ -190,7 +202,11 @@ async fn decided(app: &App, webhook: Webhook, request: &Review<'_>, body: &[u8])
             namespace: namespace.as_deref(),
             answers: &answers,
         };
-        match aside(body, || decide(webhook, request, &context)) {
+        let outcome = aside(body, || meter.run(|| decide(webhook, request, &context)));
+        if let Some(why) = meter.exhausted() {
+            return Err(app.gate.exhausted(why));
+        }
+        match outcome {
             Outcome::Decided(decision) => return Ok(decision),
             Outcome::Ask(asked) => {
                 let answer = app.cluster.may(&request.user_info, &asked).await;
