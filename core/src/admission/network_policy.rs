@@ -361,7 +361,7 @@ fn too_many(change: &Change, namespace: &str, before: &[&NetworkPolicy], context
     Some(Decision::deny(
         Reason::TooManyPolicies,
         format!(
-            "{} in namespace {namespace:?} is refused: {problem}; merge policies, delete what is not needed, or ask a cluster \
+            "{} in namespace {namespace:?} is refused: {problem}, since all of them are held to judge its isolation; merge policies, delete what is not needed, or ask a cluster \
              administrator for a higher limit",
             change.what()
         ),

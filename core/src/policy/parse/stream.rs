@@ -19,8 +19,8 @@ use crate::policy::ports::Ports;
 use crate::policy::selectors::Selector;
 use crate::policy::{Direction, Heap, Peer, Rule};
 
-/// How many items a list has before those that repeat others are left out. Up to there an item is where it is written, which
-/// a finding of a lint says by its path.
+/// From which item on those are left out that repeat others. Up to there an item is where it is written, which a finding of a
+/// lint says by its path.
 const REPEATS: usize = 64;
 
 /// A list in which nothing is repeated, once it is long.
@@ -54,7 +54,8 @@ impl<T: Heap + Eq + Hash> Distinct<T> {
         // A reference and its mark, in a table that is at least 7/16 full; and a bit for each, as a byte.
         meter::charge(self.items.len() * 24)?;
         let mut known = HashSet::with_capacity(self.items.len());
-        let mut repeats: Vec<bool> = self.items.iter().map(|item| !known.insert(item)).collect();
+        let mut repeats: Vec<bool> =
+            self.items.iter().enumerate().map(|(index, item)| !known.insert(item) && index >= REPEATS).collect();
         drop(known);
         if repeats.contains(&true) {
             let mut repeats = repeats.drain(..);

@@ -50,8 +50,11 @@ pub(super) fn network_policy(
     let stream::Object { metadata, spec: mut written } = object;
     let (ingress_type, egress_type) =
         policy_types(&written.policy_types, written.egress.are_written(), &mut written.errors);
-    let Errors { found, mut notes, .. } = written.errors;
+    let Errors { mut found, mut notes, .. } = written.errors;
     if !found.is_empty() {
+        // In whatever order the fields are written.
+        let fields = ["spec.podSelector", "spec.policyTypes", "spec.ingress", "spec.egress"];
+        found.sort_by_key(|error| fields.iter().position(|field| error.path.starts_with(field)));
         return Ok(Err(found));
     }
     notes.suppressions = metadata.suppressions();
