@@ -59,6 +59,8 @@ pub enum Shed {
     Reviews,
     /// More bytes of bodies at one time than `limits.bytesInFlight`: 503.
     Bytes,
+    /// More memory for what is built from bodies than `limits.reviewBytes`: 503.
+    Memory,
     /// More connections than `limits.connections`: closed.
     Connections,
     /// A handshake that had waited too long for its turn: closed.
@@ -103,6 +105,7 @@ pub struct Metrics {
     shed: Family<Reason, Counter>,
     connections: Gauge,
     bytes: Gauge,
+    built: Gauge,
     seconds: Histogram,
     /// The sum over all decisions, which the family can't be asked for.
     reviews: AtomicU64,
@@ -136,6 +139,13 @@ impl Default for Metrics {
         registry.register("connections", "Connections to the webhooks that are open", connections.clone());
         let bytes = Gauge::default();
         registry.register_with_unit("in_flight", "Bytes of bodies that are held", Unit::Bytes, bytes.clone());
+        let built = Gauge::default();
+        registry.register_with_unit(
+            "reviews",
+            "Memory taken for what is built from bodies",
+            Unit::Bytes,
+            built.clone(),
+        );
         // From 16 µs to about half a second; the API server waits for 5 s.
         let seconds = Histogram::new((0..16).map(|power| 16e-6 * f64::from(1u32 << power)));
         registry.register_with_unit(
@@ -200,6 +210,7 @@ impl Default for Metrics {
             shed,
             connections,
             bytes,
+            built,
             seconds,
             reviews: AtomicU64::new(0),
             namespaces,
@@ -274,16 +285,18 @@ impl Metrics {
             Shed::Late => "late",
             Shed::Reviews => "reviews",
             Shed::Bytes => "bytes",
+            Shed::Memory => "memory",
             Shed::Connections => "connections",
             Shed::Handshake => "handshake",
         };
         self.shed.get_or_create(&Reason { reason }).inc();
     }
 
-    /// Records what is held: open connections, and bytes of bodies.
-    pub fn holds(&self, connections: usize, bytes: usize) {
+    /// Records what is held: open connections, bytes of bodies, and memory for what is built from them.
+    pub fn holds(&self, connections: usize, bytes: usize, built: usize) {
         self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
         self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.built.set(i64::try_from(built).unwrap_or(i64::MAX));
     }
 
     /// Records a reconcile.

@@ -8,6 +8,7 @@ pub mod admission;
 pub mod config;
 pub mod index;
 pub mod inventory;
+pub mod meter;
 pub mod object;
 pub mod plan;
 pub mod policy;

@@ -11,8 +11,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::meter;
 use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, IGNORE, MANAGED_BY, MIRROR, PREFIX, RINGFENCE};
 
 /// Decodes `null` as the type's default, as Go does.
@@ -25,6 +26,88 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Decodes a list of which null is the empty one, and counts the memory that it takes.
+///
+/// # Errors
+/// Those of the items, and a meter that is used up.
+pub(crate) fn counted<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct List<T>(Vec<T>);
+    impl<T> Default for List<T> {
+        fn default() -> Self {
+            Self(Vec::new())
+        }
+    }
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Items<T>(std::marker::PhantomData<T>);
+            impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+                type Value = List<T>;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a sequence")
+                }
+
+                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                    let mut list = Vec::new();
+                    while let Some(item) = seq.next_element()? {
+                        meter::push(&mut list, item).map_err(serde::de::Error::custom)?;
+                    }
+                    Ok(List(list))
+                }
+            }
+            deserializer.deserialize_seq(Items(std::marker::PhantomData))
+        }
+    }
+    nullable(deserializer).map(|List(list)| list)
+}
+
+/// How many texts of a list are kept apart.
+const APART: usize = 16;
+
+/// A list of texts that are compared and nothing else. What is beyond the first few is kept as one text, with line breaks: a
+/// list can have hundreds of thousands that are empty.
+fn compared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Default)]
+    struct Few(Vec<String>);
+    impl<'de> Deserialize<'de> for Few {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Items;
+            impl<'de> Visitor<'de> for Items {
+                type Value = Few;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a sequence")
+                }
+
+                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                    let mut few: Vec<String> = Vec::new();
+                    while let Some(text) = seq.next_element::<String>()? {
+                        // It doubles, and while it is moved both are there.
+                        meter::charge(3 * (text.len() + 1)).map_err(serde::de::Error::custom)?;
+                        let is_many = few.len() > APART;
+                        match few.last_mut() {
+                            Some(rest) if is_many => {
+                                rest.push('\n');
+                                rest.push_str(&text);
+                            }
+                            _ => few.push(text),
+                        }
+                    }
+                    few.shrink_to_fit();
+                    few.last_mut().into_iter().for_each(String::shrink_to_fit);
+                    Ok(Few(few))
+                }
+            }
+            deserializer.deserialize_seq(Items)
+        }
+    }
+    nullable(deserializer).map(|Few(few)| few)
 }
 
 /// Makes types that are derived with `#[serde(remote = "Self")]` readable from maps alone. What serde derives reads a
@@ -114,6 +197,9 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>);
 
+/// What an entry takes besides its texts, at most.
+const ENTRY: usize = 224;
+
 fn is_ours(key: &str) -> bool {
     key.starts_with(PREFIX) || key == MANAGED_BY || key == MIRROR
 }
@@ -148,6 +234,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
                     if !is_ours(&key) {
                         continue;
                     }
+                    // A place in the map, and the suppression that it may become, with copies of both.
+                    let length = key.len() + value.as_ref().map_or(0, |value| value.0.len());
+                    meter::charge(ENTRY + 2 * length).map_err(serde::de::Error::custom)?;
                     match entries.0.entry(key) {
                         Entry::Vacant(place) => place.insert(value.unwrap_or_default().0),
                         Entry::Occupied(there) => {
@@ -193,8 +282,8 @@ pub struct ObjectMeta<'a> {
     /// When deletion was asked for, where it was.
     #[serde(borrow)]
     pub deletion_timestamp: Option<Cow<'a, str>>,
-    /// What must be cleared before a deletion completes.
-    #[serde(deserialize_with = "nullable")]
+    /// What must be cleared before a deletion completes; of more than a few, the rest as one text.
+    #[serde(deserialize_with = "compared")]
     pub finalizers: Vec<String>,
 }
 

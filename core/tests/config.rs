@@ -151,7 +151,8 @@ fn a_configuration_with_everything_set_reads_back_as_it_is() {
             } },
         },
         "limits": {
-            "bodyBytes": 1024, "bytesInFlight": 4096, "concurrentReviews": 2, "connections": 3, "handshakeTimeout": "1s",
+            "bodyBytes": 1024, "bytesInFlight": 4096, "reviewBytes": 67_108_864, "policiesPerNamespace": 7,
+            "policyBytesPerNamespace": 8192, "concurrentReviews": 2, "connections": 3, "handshakeTimeout": "1s",
             "firstRequestTimeout": "2s", "bodyTimeout": "3s", "idleTimeout": "4m", "drain": "5s", "drainDeadline": "6s",
         },
     });

@@ -3,6 +3,7 @@
 //! `system:masters`, whom RBAC never restricts, and nobody else.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,55 @@ pub(super) fn embedded(user: &UserInfo<'_>) -> Answer {
     if user.groups.iter().any(|group| group == MASTERS_GROUP) { Answer::Allowed } else { Answer::Denied }
 }
 
+/// How many questions a user may cause in a second, and how many a peer: without a client certificate anybody who reaches the
+/// port can send reviews in anybody's name. An API server that is in use causes far fewer, since answers are remembered.
+const PER_USER: u32 = 10;
+const PER_PEER: u32 = 50;
+
+/// How many users and peers are counted in a second.
+const COUNTED: usize = 4096;
+
+/// Who causes questions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Asker {
+    User(String),
+    Peer(IpAddr),
+}
+
+/// How many questions each has caused in this second.
+#[derive(Debug)]
+struct Counts {
+    since: Instant,
+    by: HashMap<Asker, u32>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { since: Instant::now(), by: HashMap::new() }
+    }
+}
+
+impl Counts {
+    /// Counts one more question, unless somebody who causes it has caused too many, or too many are counted already.
+    fn admits(&mut self, user: &str, peer: Option<IpAddr>, now: Instant) -> bool {
+        if now.duration_since(self.since) >= Duration::from_secs(1) {
+            self.since = now;
+            self.by.clear();
+        }
+        let askers = [(Asker::User(user.to_owned()), PER_USER)];
+        let askers: Vec<(Asker, u32)> =
+            askers.into_iter().chain(peer.map(|peer| (Asker::Peer(peer), PER_PEER))).collect();
+        let count = |asker: &Asker| self.by.get(asker).copied().unwrap_or_default();
+        if askers.iter().any(|(asker, most)| count(asker) >= *most) || self.by.len() >= COUNTED {
+            return false;
+        }
+        for (asker, _) in askers {
+            *self.by.entry(asker).or_default() += 1;
+        }
+        true
+    }
+}
+
 /// Everything that an authorizer may look at.
 type Question = (SubjectKey, Use);
 
@@ -37,16 +87,23 @@ struct SubjectKey {
 
 /// Answers of the API server, remembered for seconds.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(Mutex<HashMap<Question, (Answer, Instant)>>);
+pub(super) struct Remembered {
+    answers: Mutex<HashMap<Question, (Answer, Instant)>>,
+    counts: Mutex<Counts>,
+}
 
 impl Remembered {
     fn get(&self, question: &Question) -> Option<Answer> {
-        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.get(question).filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(answer, _)| answer.clone())
     }
 
+    fn admits(&self, user: &str, peer: Option<IpAddr>) -> bool {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).admits(user, peer, Instant::now())
+    }
+
     fn put(&self, question: Question, answer: &Answer) {
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.len() >= ANSWERS {
             answers.retain(|_, (_, at)| at.elapsed() < REMEMBERED);
             if answers.len() >= ANSWERS {
@@ -59,7 +116,13 @@ impl Remembered {
 
 /// Asks the API server whether a user may, as it would be asked for the user's own request: by name, uid, groups and
 /// extras, which are the impersonated ones where the user impersonates. Only answers are remembered, not errors.
-pub(super) async fn review(client: &kube::Client, remembered: &Remembered, user: &UserInfo<'_>, asked: &Use) -> Answer {
+pub(super) async fn review(
+    client: &kube::Client,
+    remembered: &Remembered,
+    user: &UserInfo<'_>,
+    peer: Option<IpAddr>,
+    asked: &Use,
+) -> Answer {
     let subject = SubjectKey {
         username: user.username.clone().into_owned(),
         uid: user.uid.clone().into_owned(),
@@ -69,6 +132,9 @@ pub(super) async fn review(client: &kube::Client, remembered: &Remembered, user:
     let question = (subject, asked.clone());
     if let Some(answer) = remembered.get(&question) {
         return answer;
+    }
+    if !remembered.admits(&user.username, peer) {
+        return Answer::Unknown("too many permissions are asked for at one time".to_owned());
     }
     let review = SubjectAccessReview { spec: spec(&question.0, asked), ..SubjectAccessReview::default() };
     let api: Api<SubjectAccessReview> = Api::all(client.clone());
@@ -112,5 +178,27 @@ fn spec(subject: &SubjectKey, asked: &Use) -> SubjectAccessReviewSpec {
             ..ResourceAttributes::default()
         }),
         ..SubjectAccessReviewSpec::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::{Duration, Instant};
+
+    use super::{Counts, PER_PEER, PER_USER};
+
+    #[test]
+    fn case_76_a_user_or_a_peer_causes_a_few_questions_a_second_and_no_more() {
+        let (mut counts, now) = (Counts::default(), Instant::now());
+        let [server, stranger] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(|address| Some(IpAddr::from(address)));
+        let admitted = (0..100).filter(|_| counts.admits("system:anonymous", stranger, now)).count();
+        assert_eq!(admitted, PER_USER as usize);
+        // Another name at each request helps a stranger as far as the peer's limit.
+        let admitted = (0..1000).filter(|name| counts.admits(&name.to_string(), stranger, now)).count();
+        assert_eq!(admitted, (PER_PEER - PER_USER) as usize);
+        // What comes from the API server is asked all the same.
+        assert!(counts.admits("alice", server, now));
+        assert!(counts.admits("system:anonymous", stranger, now + Duration::from_secs(1)));
     }
 }

@@ -10,6 +10,7 @@ pub mod live;
 mod memory;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
@@ -19,6 +20,7 @@ use ringfence_core::admission::review::{Request, Resource, UserInfo};
 use ringfence_core::config::Config;
 use ringfence_core::index::reservations::{Change, NotReserved, Pending, Reservation, Reservations};
 use ringfence_core::index::{Index, Namespace, State};
+use ringfence_core::meter::Budget;
 use ringfence_core::vocabulary::EMBEDDED_CONTROLLER;
 
 use tokio::sync::Notify;
@@ -154,22 +156,28 @@ impl Cluster {
         }
     }
 
-    /// Reserves a change of a policy that was decided when these changes were pending.
+    /// Reserves a change of a policy that was decided when these changes were pending, in the memory of a budget.
     ///
     /// # Errors
     /// [`NotReserved`].
-    pub fn reserve(&self, namespace: &str, known: &Pending, change: Change) -> Result<Arc<Reservation>, NotReserved> {
-        self.reservations().reserve(namespace, known, change, Timestamp::now())
+    pub fn reserve(
+        &self,
+        namespace: &str,
+        known: &Pending,
+        change: Change,
+        budget: Arc<dyn Budget>,
+    ) -> Result<Arc<Reservation>, NotReserved> {
+        self.reservations().reserve(namespace, known, change, Timestamp::now(), budget)
     }
 
     fn reservations(&self) -> MutexGuard<'_, Reservations> {
         self.reservations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a user may deviate in this way.
-    pub async fn may(&self, user: &UserInfo<'_>, asked: &Use) -> Answer {
+    /// Whether a user may deviate in this way. `peer` is who sent the request: the API server, as a rule.
+    pub async fn may(&self, user: &UserInfo<'_>, peer: Option<IpAddr>, asked: &Use) -> Answer {
         match &self.live {
-            Some(live) => live.may(user, asked).await,
+            Some(live) => live.may(user, peer, asked).await,
             None => authz::embedded(user),
         }
     }

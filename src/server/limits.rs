@@ -1,9 +1,11 @@
 //! How much is held and worked on at one time: connections, reviews, and the bytes of their bodies.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ringfence_core::config::Limits;
+use ringfence_core::meter::{Budget, Exhausted, Meter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::refusal::Refusal;
@@ -24,6 +26,9 @@ pub(super) const SMALL_BODY: usize = 256 * 1024;
 
 /// Of the bytes in flight, large bodies leave one in so many to small ones.
 const FOR_SMALL: usize = 8;
+
+/// Of the memory for what is built, large bodies leave one in so many to small ones.
+const BUILT_FOR_SMALL: usize = 4;
 
 /// Places for connections.
 #[derive(Clone)]
@@ -47,6 +52,51 @@ impl Places {
     }
 }
 
+/// The memory for what is built from bodies, of which large ones leave a part to small ones.
+struct Built {
+    left: AtomicUsize,
+    left_for_large: AtomicUsize,
+}
+
+/// What is built from one body takes it from here.
+struct Share {
+    built: Arc<Built>,
+    large: bool,
+}
+
+impl Built {
+    fn new(all: usize) -> Arc<Self> {
+        let left_for_large = AtomicUsize::new(all - all / BUILT_FOR_SMALL);
+        Arc::new(Self { left: AtomicUsize::new(all), left_for_large })
+    }
+}
+
+fn draw(from: &AtomicUsize, bytes: usize) -> bool {
+    from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+}
+
+impl Budget for Share {
+    fn take(&self, bytes: usize) -> bool {
+        if self.large && !draw(&self.built.left_for_large, bytes) {
+            return false;
+        }
+        if draw(&self.built.left, bytes) {
+            return true;
+        }
+        if self.large {
+            self.built.left_for_large.fetch_add(bytes, Ordering::Relaxed);
+        }
+        false
+    }
+
+    fn give(&self, bytes: usize) {
+        self.built.left.fetch_add(bytes, Ordering::Relaxed);
+        if self.large {
+            self.built.left_for_large.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Lets a request in, or sheds it. Nothing queues here: the API server's deadline runs, and it retries a 503.
 pub(super) struct Gate {
     reviews: Semaphore,
@@ -54,6 +104,8 @@ pub(super) struct Gate {
     all_bytes: usize,
     large: Semaphore,
     largest: u64,
+    built: Arc<Built>,
+    all_built: usize,
     metrics: Arc<Metrics>,
 }
 
@@ -63,12 +115,15 @@ impl Gate {
         let bytes = usize::try_from(limits.bytes_in_flight).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let largest = usize::try_from(limits.body_bytes).unwrap_or(usize::MAX);
         let large = (bytes - bytes / FOR_SMALL).max(largest.min(bytes));
+        let built = usize::try_from(limits.review_bytes).unwrap_or(usize::MAX);
         Self {
             reviews: Semaphore::new(limits.concurrent_reviews),
             bytes: Semaphore::new(bytes),
             all_bytes: bytes,
             large: Semaphore::new(large),
             largest: limits.body_bytes,
+            built: Built::new(built),
+            all_built: built,
             metrics,
         }
     }
@@ -95,6 +150,29 @@ impl Gate {
     pub(super) fn shed(&self, why: Shed, message: &str) -> Refusal {
         self.metrics.shed(why);
         Refusal::busy(message)
+    }
+
+    /// Counts what is built from a body of this length.
+    pub(super) fn meter(&self, length: usize) -> Meter {
+        Meter::new(length, Some(self.budget(length)))
+    }
+
+    /// What is built from a body of this length takes its memory from here.
+    pub(super) fn budget(&self, length: usize) -> Arc<dyn Budget> {
+        Arc::new(Share { built: self.built.clone(), large: length > SMALL_BODY })
+    }
+
+    /// What to answer where no more may be built from a body.
+    pub(super) fn exhausted(&self, why: Exhausted) -> Refusal {
+        match why {
+            Exhausted::Own(limit) => Refusal::too_much(limit),
+            Exhausted::Shared => self.shed(Shed::Memory, "other reviews take the memory that there is for reviews"),
+        }
+    }
+
+    /// How much memory is taken for what is built from bodies, in bytes.
+    pub(super) fn built(&self) -> usize {
+        self.all_built.saturating_sub(self.built.left.load(Ordering::Relaxed))
     }
 
     /// How many bytes of bodies are held.
@@ -171,5 +249,19 @@ mod tests {
             let mut small = gate.reserve();
             assert_eq!(small.more(SMALL_BODY).is_ok(), expected < 8);
         }
+    }
+
+    #[test]
+    fn what_large_bodies_build_leaves_a_quarter_to_small_ones() {
+        let built = Built::new(1000);
+        let share = |large| Share { built: built.clone(), large };
+        assert!(!share(true).take(751));
+        assert!(share(true).take(750));
+        assert!(!share(true).take(1));
+        assert!(share(false).take(250));
+        assert!(!share(false).take(1));
+        share(false).give(250);
+        share(true).give(750);
+        assert!(share(true).take(750) && share(false).take(250));
     }
 }

@@ -2,6 +2,7 @@
 //! metrics.
 
 mod connection;
+mod deciding;
 mod descriptors;
 mod heads;
 mod health;
@@ -82,7 +83,7 @@ impl App {
     /// # Errors
     /// Where a metric can't be written as text.
     pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
-        self.metrics.holds(self.places.taken(), self.gate.bytes_in_flight());
+        self.metrics.holds(self.places.taken(), self.gate.bytes_in_flight(), self.gate.built());
         self.metrics.encode(&self.cluster)
     }
 
@@ -120,7 +121,7 @@ pub fn start(app: Arc<App>, listener: TcpListener, tls: RustlsConfig) -> std::io
         .http1_only();
     // hyper ends idle connections by the same timer that it waits for headers with.
     server.http_builder().http1().header_read_timeout(limits.idle_timeout.to_std()).max_buf_size(BUFFER);
-    let service = routes::router(app.clone()).into_make_service();
+    let service = routes::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     app.listening.store(true, Ordering::Relaxed);
     let task = tokio::spawn(server.serve(service));
     Ok(Running { address, handle, task, app })

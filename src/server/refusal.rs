@@ -39,6 +39,14 @@ impl Refusal {
         Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, message) }
     }
 
+    /// The body is read to its end, so the connection goes on.
+    pub(super) fn too_much(limit: usize) -> Self {
+        let message = format!(
+            "what the object describes takes more than {limit} bytes of memory, 4 times the body and 16 MiB; make it smaller"
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
     pub(super) fn unsupported(message: impl AsRef<str>) -> Self {
         Self { close: true, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message) }
     }

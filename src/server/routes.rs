@@ -1,37 +1,27 @@
 //! `POST /mutate` and `POST /validate`: from bytes to a review, from a decision to bytes.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http_body_util::BodyExt;
-use jiff::Timestamp;
-use ringfence_core::admission::permission::Answers;
 use ringfence_core::admission::review::Request as Review;
-use ringfence_core::admission::{Context, Decision, Failure, Outcome, Webhook, decide, response};
-use ringfence_core::index::reservations::{self, NotReserved, Reservation};
+use ringfence_core::admission::{Decision, Webhook, response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::App;
 use super::connection::Connection;
+use super::deciding::Deciding;
 use super::limits::{PATIENCE, Reserved, SMALL_BODY};
 use super::refusal::Refusal;
-use crate::cluster::{Unavailable, View};
 use crate::metrics::Shed;
-
-/// How many permissions one decision may ask for, one after another. A namespace can deviate in its profile, its mode
-/// and its exemption.
-const QUESTIONS: usize = 8;
-
-/// How often a decision is made for one request: each time but the first and one more, another request was decided
-/// meanwhile, of which a namespace has no more at one time.
-const DECISIONS: usize = reservations::LIMIT + 2;
 
 /// How long the API server waits where it does not say: what the chart registers.
 const WAITS: Duration = Duration::from_secs(5);
@@ -93,6 +83,7 @@ async fn handle(app: Arc<App>, webhook: Webhook, request: Request) -> Response {
 async fn review(app: &App, webhook: Webhook, request: Request) -> Result<Vec<u8>, Refusal> {
     let (parts, body) = request.into_parts();
     let connection = parts.extensions.get::<Connection>();
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let late = connection.is_some_and(|connection| connection.waited() > PATIENCE);
     if connection.is_some_and(Connection::has_ambiguous_length) {
         return Err(Refusal::ambiguous_length());
@@ -110,7 +101,7 @@ async fn review(app: &App, webhook: Webhook, request: Request) -> Result<Vec<u8>
     let _place = app.gate.enter()?;
     let waits = waits(parts.uri.query().unwrap_or_default());
     // A call that it gives up on has an error that explains nothing. What takes long here is asking the API server.
-    match tokio::time::timeout(waits * 4 / 5, answer(app, webhook, &body, Instant::now())).await {
+    match tokio::time::timeout(waits * 4 / 5, answer(app, webhook, &body, peer, Instant::now())).await {
         Ok(answer) => answer,
         Err(_) => Err(Refusal::unavailable("the API server did not answer in time what the decision hangs on")),
     }
@@ -123,7 +114,7 @@ fn waits(query: &str) -> Duration {
 }
 
 /// Runs what takes long for a large body where it does not keep other requests of the same thread waiting.
-fn aside<T>(body: &[u8], work: impl FnOnce() -> T) -> T {
+pub(super) fn aside<T>(body: &[u8], work: impl FnOnce() -> T) -> T {
     if body.len() <= SMALL_BODY { work() } else { tokio::task::block_in_place(work) }
 }
 
@@ -167,9 +158,20 @@ async fn read(app: &App, mut body: Body, announced: Option<u64>) -> Result<(Vec<
     tokio::time::timeout(patience, reading).await.map_err(|_| Refusal::slow())?
 }
 
-async fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Result<Vec<u8>, Refusal> {
-    let request = aside(body, || Review::parse(body)).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let (decision, reserved) = decided(app, webhook, &request, body).await?;
+async fn answer(
+    app: &App,
+    webhook: Webhook,
+    body: &[u8],
+    peer: Option<IpAddr>,
+    began: Instant,
+) -> Result<Vec<u8>, Refusal> {
+    let mut meter = app.gate.meter(body.len());
+    let parsed = aside(body, || meter.run(|| Review::parse(body)));
+    if let Some(why) = meter.exhausted() {
+        return Err(app.gate.exhausted(why));
+    }
+    let request = parsed.map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let (decision, reserved) = Deciding::new(app, webhook, &request, body, peer, meter).decide().await?;
     let rendered = response::render(&request.uid, &decision)
         .map_err(|error| Refusal::internal(format!("failed to write the response: {error}")))?;
     if webhook == Webhook::Validate && decision.allowed && !request.dry_run {
@@ -178,77 +180,6 @@ async fn answer(app: &App, webhook: Webhook, body: &[u8], began: Instant) -> Res
     app.metrics.decided(webhook, request.resource(), request.operation, &decision, began.elapsed());
     log(webhook, &request, &decision);
     Ok(rendered)
-}
-
-/// Decides, and reserves what a policy may become by it. Where another change was reserved meanwhile, the decision is made
-/// again; and so is a denial once that may follow from what is not stored yet, with what the API server has at this moment.
-async fn decided(
-    app: &App,
-    webhook: Webhook,
-    request: &Review<'_>,
-    body: &[u8],
-) -> Result<(Decision, Option<Arc<Reservation>>), Refusal> {
-    let unavailable = |problem: Unavailable| Refusal::unavailable(problem.to_string());
-    let mut answers = Answers::default();
-    let mut view = app.cluster.view(request).await.map_err(unavailable)?;
-    let mut is_anew = false;
-    for _ in 0..DECISIONS {
-        let mut decision = decided_by(app, webhook, request, body, &view, &mut answers).await?;
-        if !decision.allowed && decision.hangs_on_pending && !is_anew {
-            is_anew = true;
-            if let Some(anew) = app.cluster.view_anew(request).await.map_err(unavailable)? {
-                view = anew;
-                continue;
-            }
-        }
-        let Some(change) = decision.change.take().filter(|_| decision.allowed && !request.dry_run) else {
-            return Ok((decision, None));
-        };
-        match app.cluster.reserve(&request.namespace, &view.pending, change) {
-            Ok(reservation) => return Ok((decision, Some(reservation))),
-            Err(NotReserved::Overtaken) => {
-                view = app.cluster.view(request).await.map_err(unavailable)?;
-                is_anew = false;
-            }
-            Err(NotReserved::Full) => break,
-        }
-    }
-    Err(Refusal::unavailable("too many changes of this namespace's policies are being stored at one time"))
-}
-
-/// Decides by a view, asking for permissions as often as the decision depends on one.
-async fn decided_by(
-    app: &App,
-    webhook: Webhook,
-    request: &Review<'_>,
-    body: &[u8],
-    view: &View,
-    answers: &mut Answers,
-) -> Result<Decision, Refusal> {
-    let unavailable = |problem: String| Refusal::unavailable(problem);
-    let Some(controller) = app.cluster.controller() else {
-        return Err(unavailable("the API server has not said yet who the controller is".to_owned()));
-    };
-    for _ in 0..QUESTIONS {
-        let context = Context {
-            config: app.cluster.config(),
-            controller,
-            now: Timestamp::now(),
-            namespace: view.namespace.as_deref(),
-            pending: &view.pending,
-            answers,
-        };
-        match aside(body, || decide(webhook, request, &context)) {
-            Outcome::Decided(decision) => return Ok(decision),
-            Outcome::Ask(asked) => {
-                let answer = app.cluster.may(&request.user_info, &asked).await;
-                answers.insert(asked, answer);
-            }
-            Outcome::Failed(Failure::BadReview(problem)) => return Err(Refusal::bad_request(problem)),
-            Outcome::Failed(Failure::Unknown(problem)) => return Err(unavailable(problem)),
-        }
-    }
-    Err(Refusal::internal("a decision asked for more permissions than there are"))
 }
 
 /// Names come from whoever sent the request, so they are written with escapes; objects are never logged.

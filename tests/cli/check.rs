@@ -136,7 +136,7 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
 
 /// Each of these passed while only every peer on every port was a hole.
 #[test]
-fn nearly_everything_is_a_hole_and_fails() {
+fn case_72_nearly_everything_is_a_hole_and_fails() {
     let from_namespaces = |requirement: &str| {
         format!(
             "podSelector: {{}}, ingress: [{{from: [{{namespaceSelector: {{matchExpressions: [{{{requirement}}}]}}}}]}}]"

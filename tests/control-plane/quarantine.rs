@@ -6,8 +6,8 @@ use crate::ask::{Asker, MERGE};
 use crate::harness::{ADMIN, Bed, Replica, World, eventually};
 use crate::scene::POLICIES;
 use crate::steps::{
-    conflict, create_before_ringfence, disturbed, get, in_seconds, is_isolated, isolated_namespace,
-    opens_ingress, policies, policy, told,
+    conflict, create_before_ringfence, disturbed, get, in_seconds, is_isolated, isolated_namespace, opens_ingress,
+    policies, policy, told,
 };
 
 crate::tests![
@@ -112,10 +112,12 @@ fn server_side_apply_has_no_conflict_with_a_quarantine() {
     }
 }
 
+/// One of the two versions of helm.
+type Helm = fn(&Bed, &[&str]) -> crate::harness::Output;
+
 /// A chart whose policy has an exception that ends: helm itself is judged like everybody else.
 fn helm_brings_the_rules_back_through_admission() {
     let bed = shared();
-    type Helm = fn(&Bed, &[&str]) -> crate::harness::Output;
     for (major, helm) in [(3, Bed::helm3 as Helm), (4, Bed::helm)] {
         let namespace = format!("by-helm{major}");
         isolated_namespace(bed, &namespace);

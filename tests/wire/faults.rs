@@ -197,3 +197,79 @@ fn cases_05_and_32_reviews_of_27_mib_at_one_time_stay_within_the_charts_memory_l
     // The budget is 96 MiB, and the chart's limit is 512 MiB.
     assert!(most < 512 * MIB, "{} MiB", most / MIB);
 }
+
+/// Sends a body as it is, and returns the status; 0 where the connection ended first.
+fn status_of(address: std::net::SocketAddr, ca: &str, body: &str) -> (u16, bool) {
+    let mut connection = connect_to(address, ca);
+    connection.establish();
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+    if connection.send(head("/validate", &headers).as_bytes()).is_err() {
+        return (0, false);
+    }
+    // One that is shed is closed before its end.
+    let _ = connection.send(body.as_bytes());
+    connection.reply().map_or((0, false), |reply| (reply.status, reply.header("retry-after").is_some()))
+}
+
+#[test]
+fn cases_66_and_67_sixteen_hostile_reviews_at_one_time_stay_within_the_charts_memory_and_small_ones_are_answered() {
+    const AT_ONE_TIME: usize = 16;
+    let directory = tempfile::tempdir().unwrap();
+    // What a peer may take to send its body is not the point.
+    let process = serve(directory.path(), "limits: {bodyTimeout: 1h}\n");
+    let list = |before: &str, item: &str, after: &str, bytes: usize| {
+        let items = vec![item; bytes / (item.len() + 1)].join(",");
+        format!(r#"{{"metadata":{{"name":"mine"}},"spec":{{"podSelector":{{}},{before}{items}{after}}}}}"#)
+    };
+    let review = |operation: &str, object: &str, old: &str| {
+        format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","resource":{{"group":"networking.k8s.io","version":"v1","resource":"networkpolicies"}},"name":"mine","namespace":"team-a","operation":"{operation}","userInfo":{{"username":"tina"}},"dryRun":true,"object":{object},"oldObject":{old}}}}}"#
+        )
+    };
+    let rules = list(r#""ingress":["#, "{}", "]", 27 * MIB);
+    let peers = list(r#""ingress":[{"from":["#, r#"{"podSelector":{"matchLabels":{"a":"b"}}}"#, "]}]", 2_760_000);
+    let requirements = r#""ingress":[{"from":[{"podSelector":{"matchExpressions":["#;
+    let requirements = list(requirements, "{}", "]}}]}]", 27 * MIB);
+    let except = list(r#""ingress":[{"from":[{"ipBlock":{"cidr":"::/0","except":["#, r#""::/1""#, "]}}]}]", 2_760_000);
+    let bodies = [
+        review("CREATE", &rules, "null"),
+        review("UPDATE", &peers, &peers),
+        review("CREATE", &requirements, "null"),
+        review("UPDATE", &except, &except),
+    ];
+    let (address, ca) = (process.address, process.ca.as_str());
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let small = scope.spawn(|| {
+            let mut answered = 0;
+            while answered < 3 || !over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(is_served(&mut connect_to(address, ca)), "a small one had no verdict");
+                answered += 1;
+            }
+            answered
+        });
+        let storm: Vec<_> = (0..AT_ONE_TIME)
+            .map(|number| {
+                let body = &bodies[number % bodies.len()];
+                scope.spawn(move || status_of(address, ca, body))
+            })
+            .collect();
+        let statuses: Vec<(u16, bool)> = storm.into_iter().map(|client| client.join().unwrap()).collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        println!("{} small ones answered; {statuses:?}", small.join().unwrap());
+        for (status, retry) in statuses {
+            // Decided; larger than it may be; or put off.
+            assert!(matches!((status, retry), (200 | 413 | 0, false) | (503, true)), "{status}");
+        }
+    });
+    // One after the other, each has an answer of its own.
+    for (body, expected) in bodies.iter().zip([200, 200, 413, 200]) {
+        let status = until(|| Some(status_of(address, ca, body).0).filter(|status| ![0, 503].contains(status)));
+        assert_eq!(status, expected, "{}", &body[..300]);
+    }
+    let most = process.memory("VmHWM");
+    println!("{} MiB at most", most / MIB);
+    assert!(most < 512 * MIB, "{} MiB", most / MIB);
+    until(|| (process.metric("ringfence_reviews_bytes") == 0).then_some(()));
+    until(|| (process.metric("ringfence_in_flight_bytes") == 0).then_some(()));
+}

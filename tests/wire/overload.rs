@@ -31,7 +31,7 @@ fn manifests(policies: usize) -> String {
 #[test]
 fn case_32_under_far_more_than_its_capacity_answers_come_in_time_and_the_rest_is_told_to_come_again() {
     let directory = tempfile::tempdir().unwrap();
-    let process = serve_with(directory.path(), "{}", &manifests(4000), |command| {
+    let process = serve_with(directory.path(), "limits: {policiesPerNamespace: 5000}\n", &manifests(4000), |command| {
         command.env("TOKIO_WORKER_THREADS", "1").env("RUST_LOG", "info");
     });
     let request = review(&json!({

@@ -67,6 +67,8 @@ reasons! {
     HostNetwork,
     /// A policy of a CNI of its own kind, which is not judged.
     VendorPolicy,
+    /// The namespace has as many policies as it may have, or as large ones.
+    TooManyPolicies,
     /// An object that the API server would reject.
     Invalid,
 }

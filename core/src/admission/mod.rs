@@ -6,6 +6,7 @@
 
 pub mod claims;
 mod decision;
+mod digest;
 mod linted;
 pub mod namespace;
 pub mod network_policy;

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::digest::Digest;
 use super::linted;
 use super::permission::Use;
 use super::review::{Operation, Request};
 use super::{Context, Decided, Decision, Failure, Reason, Stop, claims};
 use crate::index::reservations::{self, Pending};
 use crate::index::{Namespace, is_excused, unexcused};
-use crate::object::{Object, nullable};
+use crate::object::{Object, counted, nullable};
 use crate::policy::compare::allows_no_more;
 use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Class, Hole, Part, part_of};
@@ -186,15 +187,15 @@ struct Owned {
 #[serde(default, remote = "Self")]
 struct Rules {
     #[serde(deserialize_with = "nullable")]
-    ingress: Vec<serde_json::Value>,
+    ingress: Digest,
     #[serde(deserialize_with = "nullable")]
-    egress: Vec<serde_json::Value>,
+    egress: Digest,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
 struct Owners {
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "counted")]
     owner_references: Vec<Owner>,
 }
 
@@ -213,16 +214,16 @@ fn claims_exception(request: &Request<'_>) -> bool {
 }
 
 /// What is done to a managed policy without changing what it means.
-fn tampers_unseen(old: &NetworkPolicy, request: &Request<'_>) -> Result<Option<&'static str>, Stop> {
+fn tampers_unseen(request: &Request<'_>) -> Result<Option<&'static str>, Stop> {
     let (is, was): (Owned, Owned) = (request.new_as()?, request.old_as()?);
-    // Such rules mean nothing for now. But the controller's apply would leave them where they are, as somebody else's, also
-    // once a profile adds their direction.
-    let inert = |direction| old.spec.rules(direction).is_none();
-    if (inert(Direction::Ingress) && is.spec.ingress != was.spec.ingress)
-        || (inert(Direction::Egress) && is.spec.egress != was.spec.egress)
-    {
+    // What is written counts, and not what it means. The controller's apply would leave rules where they are that mean nothing
+    // for now, as somebody else's, also once a profile adds their direction; and rules that repeat others mean nothing new.
+    if is.spec.ingress != was.spec.ingress || is.spec.egress != was.spec.egress {
         return Ok(Some("adds rules to a baseline that Ringfence manages"));
     }
+    // A table that is at least 7/16 full.
+    crate::meter::charge(3 * size_of::<Owner>() * was.metadata.owner_references.len())
+        .map_err(|exhausted| bad(&exhausted.to_string()))?;
     let known: HashSet<Owner> = was.metadata.owner_references.into_iter().collect();
     let gains_owner = is.metadata.owner_references.iter().any(|owner| !known.contains(owner));
     Ok(gains_owner.then_some("would have the garbage collector delete a baseline that Ringfence manages"))
@@ -241,7 +242,7 @@ fn managed(change: &Change, request: &Request<'_>) -> Result<Option<Decision>, S
         (Some(old), Some(new)) if old.managed && !old.deleting && old.finalizers != new.finalizers => {
             Some("would delay or undo the deletion of a baseline that Ringfence manages")
         }
-        (Some(old), Some(_)) if old.managed => tampers_unseen(old, request)?,
+        (Some(old), Some(_)) if old.managed => tampers_unseen(request)?,
         (Some(old), None) => old.managed.then_some("removes part of the baseline that Ringfence manages"),
         _ => None,
     };
@@ -395,6 +396,10 @@ fn judge(change: &Change, request: &Request<'_>, context: &Context<'_>, pending:
     }
     let others: Vec<&NetworkPolicy> =
         pending.possible(&stored).into_iter().filter(|policy| !change.is_of(policy)).collect();
+    let there: Vec<&NetworkPolicy> = others.iter().copied().chain(&change.old).collect();
+    if let Some(denied) = too_many(change, namespace, &there, context) {
+        return denied;
+    }
     if let Some(denied) = change.new.as_ref().and_then(|new| takes_part(change, new, &others, namespace, context)) {
         return denied;
     }
@@ -479,6 +484,39 @@ fn too_complex(change: &Change, namespace: &str, direction: Direction) -> Decisi
             change.what()
         ),
     )
+}
+
+/// Whether a namespace would have more policies than it may, or larger ones. All of them are held in memory, for each decision.
+/// Changes of what is there are never refused for that: a limit that was lowered must not stand in the way of a repair.
+fn too_many(change: &Change, namespace: &str, before: &[&NetworkPolicy], context: &Context<'_>) -> Option<Decision> {
+    let limits = &context.config.limits;
+    let (count, most) = (before.len(), limits.policies_per_namespace);
+    let new = change.new.as_ref().filter(|new| !new.managed)?;
+    let size = |policies: &[&NetworkPolicy]| policies.iter().map(|policy| policy.size() as u64).sum::<u64>();
+    let problem = if change.old.is_none() && count >= most {
+        format!("the namespace has {count} policies, and may have {most} (limits.policiesPerNamespace)")
+    } else {
+        let grown = new.size() > change.old.as_ref().map_or(0, NetworkPolicy::size);
+        let bytes =
+            size(before).saturating_sub(change.old.as_ref().map_or(0, NetworkPolicy::size) as u64) + new.size() as u64;
+        let most = limits.policy_bytes_per_namespace;
+        // Nearly every policy is far below what could be too much, so most are not looked at.
+        if !grown || bytes <= most {
+            return None;
+        }
+        format!(
+            "the namespace's policies would take {bytes} bytes of memory in each replica, and may take {most} \
+             (limits.policyBytesPerNamespace)"
+        )
+    };
+    Some(Decision::deny(
+        Reason::TooManyPolicies,
+        format!(
+            "{} in namespace {namespace:?} is refused: {problem}, since all of them are held to judge its isolation; merge policies, delete what is not needed, or ask a cluster \
+             administrator for a higher limit",
+            change.what()
+        ),
+    ))
 }
 
 fn weakened_coverage(

@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Failure, Stop};
 use crate::index::Namespace;
-use crate::object::nullable;
+use crate::meter;
+use crate::object::{counted, nullable};
 use crate::policy::parse;
 
 crate::object::from_map_only!(Envelope<'a>, Request<'a>, GroupVersionResource<'a>, UserInfo<'a>);
@@ -129,7 +131,7 @@ pub struct UserInfo<'a> {
     #[serde(borrow, deserialize_with = "nullable")]
     pub uid: Cow<'a, str>,
     /// The groups.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "counted")]
     pub groups: Vec<String>,
     /// What the authenticator adds.
     #[serde(deserialize_with = "nullable_lists")]
@@ -138,8 +140,39 @@ pub struct UserInfo<'a> {
 
 /// Go writes a nil list as null, also inside a map.
 fn nullable_lists<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
-    let lists: BTreeMap<String, Option<Vec<String>>> = nullable(deserializer)?;
-    Ok(lists.into_iter().map(|(key, list)| (key, list.unwrap_or_default())).collect())
+    /// What an entry takes besides its texts, at most.
+    const ENTRY: usize = 128;
+    #[derive(Default)]
+    struct Lists(BTreeMap<String, Vec<String>>);
+    struct List(Vec<String>);
+    impl<'de> Deserialize<'de> for List {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            counted(deserializer).map(Self)
+        }
+    }
+    impl<'de> Deserialize<'de> for Lists {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Entries;
+            impl<'de> Visitor<'de> for Entries {
+                type Value = Lists;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("a map")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                    let mut lists = Lists::default();
+                    while let Some((key, List(list))) = map.next_entry()? {
+                        meter::charge(ENTRY).map_err(serde::de::Error::custom)?;
+                        lists.0.insert(key, list);
+                    }
+                    Ok(lists)
+                }
+            }
+            deserializer.deserialize_map(Entries)
+        }
+    }
+    nullable(deserializer).map(|Lists(lists)| lists)
 }
 
 /// What kind of thing a request is about, as far as Ringfence tells things apart.

@@ -37,8 +37,13 @@ pub(super) fn limits() -> Limits {
     Limits {
         // The API server's limit of 3 MiB on a request, computed to its worst case in a review: two objects, escaped.
         body_bytes: 32 * MIB,
-        // Three of the largest, or thousands of ordinary ones. Parsing takes some times as much, and the chart allows 512 MiB.
+        // Three of the largest, or thousands of ordinary ones.
         bytes_in_flight: 96 * MIB,
+        // What is built from them. With the bytes themselves and what is stored, it stays within the 512 MiB that the chart
+        // allows, and one of the largest fits into what large ones may have of it.
+        review_bytes: 192 * MIB,
+        policies_per_namespace: 500,
+        policy_bytes_per_namespace: 8 * MIB,
         concurrent_reviews: 256,
         connections: 4096,
         handshake_timeout: Duration::seconds(10),

@@ -73,6 +73,12 @@ pub struct Limits {
     pub body_bytes: u64,
     /// The bytes of all bodies that are held at one time, counted as they come. Large bodies leave an eighth to small ones.
     pub bytes_in_flight: u64,
+    /// All memory that reviews may take at one time for what is built from their bodies, in bytes.
+    pub review_bytes: u64,
+    /// How many policies a namespace may have.
+    pub policies_per_namespace: usize,
+    /// How much memory the policies of a namespace may take, in bytes.
+    pub policy_bytes_per_namespace: u64,
     /// How many reviews are worked on at one time; more get 503 with Retry-After.
     pub concurrent_reviews: usize,
     /// How many connections are held at one time; more are closed.

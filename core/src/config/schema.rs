@@ -105,6 +105,9 @@ pub(super) struct CertificatesFile {
 pub(super) struct LimitsFile {
     pub(super) body_bytes: Option<u64>,
     pub(super) bytes_in_flight: Option<u64>,
+    pub(super) review_bytes: Option<u64>,
+    pub(super) policies_per_namespace: Option<usize>,
+    pub(super) policy_bytes_per_namespace: Option<u64>,
     pub(super) concurrent_reviews: Option<usize>,
     pub(super) connections: Option<usize>,
     pub(super) handshake_timeout: Option<Duration>,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::schema::{CertificatesFile, DnsFile, File, HolesFile, LimitsFile, ProfileFile, WideFile};
 use super::{Certificates, Config, Limits};
+use crate::meter;
 use crate::policy::Direction;
 use crate::policy::criteria::{Criteria, Wide};
 use crate::policy::lint::settle::{Level, Levels};
@@ -193,6 +194,9 @@ fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
     take!(
         body_bytes,
         bytes_in_flight,
+        review_bytes,
+        policies_per_namespace,
+        policy_bytes_per_namespace,
         concurrent_reviews,
         connections,
         handshake_timeout,
@@ -221,7 +225,27 @@ fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
             "set at most 4294967295",
         ));
     }
-    for (field, value) in [("concurrentReviews", limits.concurrent_reviews), ("connections", limits.connections)] {
+    // Of the whole, a quarter is kept for small bodies.
+    let one = limits.body_bytes.saturating_mul(meter::FACTOR as u64).saturating_add(meter::BASE as u64);
+    let least = one.saturating_add(one.div_ceil(3));
+    if limits.review_bytes < least {
+        let problem = "less than one body of limits.bodyBytes may take";
+        errors.push(error(
+            "limits.reviewBytes",
+            limits.review_bytes.to_string(),
+            problem,
+            format!("set at least {least}"),
+        ));
+    }
+    if limits.policy_bytes_per_namespace == 0 {
+        let problem = "no policy would be accepted";
+        errors.push(error("limits.policyBytesPerNamespace", "0", problem, "leave it out for 8 MiB"));
+    }
+    for (field, value) in [
+        ("concurrentReviews", limits.concurrent_reviews),
+        ("connections", limits.connections),
+        ("policiesPerNamespace", limits.policies_per_namespace),
+    ] {
         if value == 0 || value > 1_000_000 {
             let problem = "out of range";
             errors.push(error(format!("limits.{field}"), value.to_string(), problem, "set 1 to 1000000"));

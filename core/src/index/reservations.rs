@@ -12,10 +12,12 @@
 //! decided by a read that begins [`DECIDED_AFTER`] the verdict.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::meter::Budget;
 use crate::policy::selectors::Selector;
 use crate::policy::{Direction, NetworkPolicy, Spec};
 
@@ -38,13 +40,34 @@ pub struct Change {
     pub outcome: Option<Arc<NetworkPolicy>>,
 }
 
-/// A change that was admitted.
-#[derive(Debug)]
+/// A change that was admitted. What its policy takes of the budget is given back with it.
 pub struct Reservation {
     /// What may be stored.
     pub change: Change,
     /// When it was admitted.
     pub admitted: Timestamp,
+    budget: Arc<dyn Budget>,
+}
+
+impl Change {
+    fn size(&self) -> usize {
+        self.outcome.as_ref().map_or(0, |policy| policy.size())
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation")
+            .field("change", &self.change)
+            .field("admitted", &self.admitted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.give(self.change.size());
+    }
 }
 
 /// The reservations of one namespace, as they are at one moment.
@@ -63,7 +86,7 @@ pub struct Pending {
 pub enum NotReserved {
     /// Another change was reserved since the decision was made: it has to be made again.
     Overtaken,
-    /// The namespace has [`LIMIT`] reservations.
+    /// The namespace has [`LIMIT`] reservations, or the budget is used up.
     Full,
 }
 
@@ -80,7 +103,8 @@ impl Reservations {
         self.namespaces.get(namespace).cloned().unwrap_or_default()
     }
 
-    /// Reserves a change that was decided when the namespace's reservations were `known`.
+    /// Reserves a change that was decided when the namespace's reservations were `known`. What its policy takes in memory is
+    /// taken from a budget.
     ///
     /// # Errors
     /// [`NotReserved`].
@@ -90,15 +114,16 @@ impl Reservations {
         known: &Pending,
         change: Change,
         now: Timestamp,
+        budget: Arc<dyn Budget>,
     ) -> Result<Arc<Reservation>, NotReserved> {
         let pending = self.namespaces.entry(namespace.to_owned()).or_default();
         if pending.generation > known.generation {
             return Err(NotReserved::Overtaken);
         }
-        if pending.reservations.len() >= LIMIT {
+        if pending.reservations.len() >= LIMIT || !budget.take(change.size()) {
             return Err(NotReserved::Full);
         }
-        let reservation = Arc::new(Reservation { change, admitted: now });
+        let reservation = Arc::new(Reservation { change, admitted: now, budget });
         pending.generation += 1;
         pending.latest = now;
         pending.reservations.push(reservation.clone());
@@ -240,6 +265,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Change, DECIDED_AFTER, LIMIT, NotReserved, Reservations};
+    use crate::meter::unlimited;
     use crate::policy::coverage::{Coverage, coverage};
     use crate::policy::parse::{Source, network_policy};
     use crate::policy::{Direction, NetworkPolicy};
@@ -262,19 +288,20 @@ mod tests {
     fn a_decision_that_was_overtaken_is_not_reserved() {
         let (mut all_of_them, now) = (Reservations::default(), Timestamp::UNIX_EPOCH);
         let known = all_of_them.of("a");
-        let first = all_of_them.reserve("a", &known, change(&policy("1", 1, &all()), 0, false), now).unwrap();
-        let again = all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now);
+        let first =
+            all_of_them.reserve("a", &known, change(&policy("1", 1, &all()), 0, false), now, unlimited()).unwrap();
+        let again = all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now, unlimited());
         assert_eq!(again.unwrap_err(), NotReserved::Overtaken);
         // Also where the other one is decided by now: the decision did not know of it.
         all_of_them.release("a", &first);
-        let again = all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now);
+        let again = all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now, unlimited());
         assert_eq!(again.unwrap_err(), NotReserved::Overtaken);
         let known = all_of_them.of("a");
         assert!(known.is_empty());
-        assert!(all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now).is_ok());
+        assert!(all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now, unlimited()).is_ok());
         // Another namespace is not concerned.
         let other = all_of_them.of("b");
-        assert!(all_of_them.reserve("b", &other, change(&policy("3", 3, &all()), 0, false), now).is_ok());
+        assert!(all_of_them.reserve("b", &other, change(&policy("3", 3, &all()), 0, false), now, unlimited()).is_ok());
     }
 
     #[test]
@@ -283,13 +310,13 @@ mod tests {
         for number in 0..LIMIT {
             let known = all_of_them.of("a");
             let one = change(&policy(&number.to_string(), 1, &all()), 0, false);
-            assert!(all_of_them.reserve("a", &known, one, now).is_ok());
+            assert!(all_of_them.reserve("a", &known, one, now, unlimited()).is_ok());
         }
         let one = change(&policy("more", 1, &all()), 0, false);
         let known = all_of_them.of("a");
-        assert_eq!(all_of_them.reserve("a", &known, one.clone(), now).unwrap_err(), NotReserved::Full);
+        assert_eq!(all_of_them.reserve("a", &known, one.clone(), now, unlimited()).unwrap_err(), NotReserved::Full);
         let other = all_of_them.of("b");
-        assert!(all_of_them.reserve("b", &other, one, now).is_ok());
+        assert!(all_of_them.reserve("b", &other, one, now, unlimited()).is_ok());
     }
 
     #[test]
@@ -298,7 +325,7 @@ mod tests {
         let reserve = |all_of_them: &mut Reservations, base, is_deleted| {
             let known = all_of_them.of("a");
             let one = change(&policy("1", base, &all()), base, is_deleted);
-            all_of_them.reserve("a", &known, one, now).unwrap();
+            all_of_them.reserve("a", &known, one, now, unlimited()).unwrap();
         };
         for is_deleted in [false, true] {
             reserve(&mut all_of_them, 7, is_deleted);
@@ -332,16 +359,16 @@ mod tests {
         assert_eq!(ingress(&all_of_them), Coverage::Complete);
         let narrow = policy("1", 1, &json!({ "podSelector": { "matchLabels": { "app": "x" } } }));
         let known = all_of_them.of("a");
-        all_of_them.reserve("a", &known, change(&narrow, 1, false), now).unwrap();
+        all_of_them.reserve("a", &known, change(&narrow, 1, false), now, unlimited()).unwrap();
         assert!(matches!(ingress(&all_of_them), Coverage::Partial(_)));
         let other = policy("1", 1, &json!({ "podSelector": { "matchLabels": { "app": "y" } } }));
         let known = all_of_them.of("a");
-        all_of_them.reserve("a", &known, change(&other, 1, false), now).unwrap();
+        all_of_them.reserve("a", &known, change(&other, 1, false), now, unlimited()).unwrap();
         assert_eq!(ingress(&all_of_them), Coverage::Absent);
         // What may be created isolates nothing yet.
         let created = policy("2", 0, &all());
         let known = all_of_them.of("a");
-        all_of_them.reserve("a", &known, change(&created, 0, false), now).unwrap();
+        all_of_them.reserve("a", &known, change(&created, 0, false), now, unlimited()).unwrap();
         assert_eq!(ingress(&all_of_them), Coverage::Absent);
         assert_eq!(all_of_them.of("a").possible(&[&stored]).len(), 4);
         assert_eq!(all_of_them.of("a").names(), ["p-1", "p-2"]);

@@ -151,3 +151,58 @@ pub enum Peer {
         except: Vec<IpNet>,
     },
 }
+
+/// What something takes of the heap besides its own size.
+pub(crate) trait Heap {
+    /// In bytes, for what it was asked for with.
+    fn heap(&self) -> usize;
+}
+
+impl Heap for IpNet {
+    fn heap(&self) -> usize {
+        0
+    }
+}
+
+impl Heap for Ports {
+    fn heap(&self) -> usize {
+        match self {
+            Self::Range(..) => 0,
+            Self::Named(_, name) => name.capacity(),
+        }
+    }
+}
+
+impl Heap for Peer {
+    fn heap(&self) -> usize {
+        match self {
+            Self::Pods { namespaces, pods } => namespaces.iter().chain(pods).map(Selector::heap).sum(),
+            Self::Block { except, .. } => except.heap(),
+        }
+    }
+}
+
+impl Heap for Rule {
+    fn heap(&self) -> usize {
+        self.peers.as_ref().map_or(0, Heap::heap) + self.ports.as_ref().map_or(0, Heap::heap)
+    }
+}
+
+impl<T: Heap> Heap for Vec<T> {
+    fn heap(&self) -> usize {
+        self.capacity() * size_of::<T>() + self.iter().map(Heap::heap).sum::<usize>()
+    }
+}
+
+impl NetworkPolicy {
+    /// What it takes of memory, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let Self { name, namespace, finalizers, exception, spec, .. } = self;
+        let texts = finalizers.iter().map(|text| size_of::<String>() + text.capacity()).sum::<usize>();
+        let exception = exception.as_ref().map_or(0, |claim| claim.reason.capacity() + claim.until.capacity());
+        let rules = [&spec.ingress, &spec.egress].into_iter().flatten().map(Heap::heap).sum::<usize>();
+        let names = name.capacity() + namespace.as_ref().map_or(0, String::capacity);
+        size_of::<Self>() + names + texts + exception + spec.pods.heap() + rules
+    }
+}

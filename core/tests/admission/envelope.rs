@@ -150,6 +150,7 @@ fn many_policies_are_judged_in_bounded_time() {
         });
         world = world.policy(&policy(&format!("p{i}"), &spec));
     }
+    world.config.limits.policies_per_namespace = 10_000;
     let wide = creates(&policy("wide", &allow_all_ingress()));
     let narrow = creates(&policy("narrow", &crate::support::narrow()));
     quickly(|| {

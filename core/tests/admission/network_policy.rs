@@ -370,3 +370,26 @@ fn every_profile_is_defended(#[case] profile: &str) {
     world.validate(&creates(&policy("wide", &allow_all_ingress()))).refused("BaselineWeakened", &[]);
     world.validate(&deletes(&deny_named("default-deny-all"))).refused("ManagedPolicy", &[]);
 }
+
+#[test]
+fn case_67_a_namespace_has_no_more_policies_than_it_may_and_changes_are_never_refused_for_that() {
+    let old = policy("db", &narrow());
+    let mut world = isolated().policy(&old);
+    let mut other = narrow();
+    other["ingress"][0]["ports"][0]["port"] = json!(5433);
+    // Its baseline and one more.
+    let count = world.index.get(TEAM).unwrap().policies().count();
+    world.config.limits.policies_per_namespace = count;
+    let says = ["creating NetworkPolicy \"more\"", "limits.policiesPerNamespace", "merge policies"];
+    world.validate(&creates(&policy("more", &narrow()))).refused("TooManyPolicies", &says);
+    world.validate(&updates(&old, &policy("db", &other))).passes_silently("Allowed");
+    world.validate(&deletes(&old)).passes_silently("Allowed");
+    world.config.limits.policies_per_namespace = count + 1;
+    world.validate(&creates(&policy("more", &narrow()))).passes_silently("Allowed");
+    // Neither in number, nor in bytes.
+    world.config.limits.policy_bytes_per_namespace = 1;
+    let says = ["limits.policyBytesPerNamespace"];
+    world.validate(&creates(&policy("more", &narrow()))).refused("TooManyPolicies", &says);
+    world.validate(&updates(&old, &policy("db", &other))).passes_silently("Allowed");
+    world.validate(&deletes(&old)).passes_silently("Allowed");
+}

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use ringfence_core::admission::review::Request;
 use ringfence_core::admission::{Outcome, Webhook};
 use ringfence_core::index::reservations::{Change, Reservations};
+use ringfence_core::meter::unlimited;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -50,7 +51,8 @@ impl Replica {
         match self.world.outcome(Webhook::Validate, review) {
             Outcome::Decided(decision) if decision.allowed => {
                 if let Some(change) = decision.change {
-                    self.reservations.reserve(TEAM, &self.world.pending, change, Timestamp::UNIX_EPOCH).unwrap();
+                    let (known, now) = (&self.world.pending, Timestamp::UNIX_EPOCH);
+                    self.reservations.reserve(TEAM, known, change, now, unlimited()).unwrap();
                 }
                 Ok(())
             }

@@ -1,38 +1,50 @@
-//! The life of a namespace (create, label, hold, apply, isolate, weaken, repair, exempt, expire, terminate), explored by a
-//! model checker that runs the real code: [`plan`](ringfence_core::plan), the index, and admission on real reviews.
+//! The life of a namespace, explored by a model checker that runs the real code: [`plan`](ringfence_core::plan), the index,
+//! the reservations, and admission on real reviews.
 //!
 //! A state ([`state`]) is what the API server stores; what is on its way of each watch, in order within a kind and not
 //! between kinds; the API server's own copy of the namespace's labels, which decides whether the webhook is called; what
-//! each replica's index holds; and how far the leader has carried out its plan. Moves ([`moves`]) are those of tenants
-//! and administrators, of the clock, of watches, of the controller (each write may be refused, or its answer lost), and
-//! faults: a replica restarts, another one leads, a watch lists anew. What the shell does around the code is done as it
-//! does it: `src/cluster/live/watch.rs`, `src/controller/writer.rs`, and the selectors of the chart.
+//! each replica's index holds, and which changes it has reserved; requests between their arrival and their being stored
+//! ([`flights`]); and how far the leader has carried out its plan. Moves ([`moves`]) are those of tenants, owners and
+//! administrators, of the clock, of watches, of the controller (each write may be refused, or its answer lost), and faults: a
+//! replica restarts, also with another configuration, another one leads, a watch lists anew. The shell around the code is
+//! repeated as it is: `src/cluster/mod.rs`, `src/cluster/live/watch.rs` and `read.rs` ([`hearing`]), `src/server/routes.rs`
+//! ([`flights`]), `src/controller/queue.rs`, `writer.rs` and `quarantine.rs` ([`controller`]), and the selectors of the chart.
 //!
 //! What must hold ([`rules`]):
 //!
 //! 1. Nothing that lets a pod run (a plan that lifts it or sets `isolated`, the write itself, the webhook that admits it
-//!    without the gate) is concluded from a view that is not effective. To this there is no exception. What is effective is
-//!    said a second time, of the few policies that there are, in [`state::is_effective`].
-//! 2. The view is not wrong: what is stored is effective too, unless the very change that ended it is on its way to whoever
-//!    concluded, or is about to be answered by the controller. Such windows are collected, and are no others than
-//!    [`WINDOWS`]; `docs/operations.md` tells of them.
-//! 3. An up-to-date webhook never allows what ends a baseline, nor does the controller; a tenant without permission changes
-//!    no isolation label, and lifts no pod.
-//! 4. Progress: a replica that was told everything knows what is stored; from there the controller comes to rest, with an
-//!    enforced namespace isolated and its pods lifted, or with a policy of somebody else's named on the namespace. From
-//!    every state that point is reached by deliveries and writes alone, each of which is a move, and of which there is no
-//!    endless row. An exemption is ended at its end, and nothing is planned for a namespace that terminates.
+//!    without the gate) is concluded from a view that is not isolated, or whose policies are not known for certain. This rule
+//!    has no exception. [`facts`] says a second time what is effective, of the few policies that there are.
+//! 2. The view is not wrong: the stored policies are effective too, unless the change that ended the baseline is on its way
+//!    to the replica that concluded, or the controller is about to answer it. Such windows are collected, and are no others
+//!    than [`WINDOWS`]; `docs/operations.md` lists them.
+//! 3. A replica never allows changes that end a baseline, alone or together, where its view lacks nothing but changes that it
+//!    has admitted itself, nor does the controller end one. The one exception is [`Cause::Masked`](state::Cause::Masked). A
+//!    tenant without permission changes no isolation label and no record, and lifts no pod. The policies of a namespace that
+//!    terminates can be deleted by a user only when no pod may run, whatever phase a pod says that it has.
+//! 4. A policy is quarantined only if it changed since the namespace was last effective under the same rules, opens a denied
+//!    hole, is not managed and not accepted, and is the latest such change.
+//! 5. Progress: a replica that was told everything knows what is stored, and reserves nothing that is decided. From there the
+//!    controller comes to rest: an enforced namespace is isolated and its pods are lifted, or the namespace names a policy
+//!    that the controller must not touch, or whose quarantine is refused. From every state that point is reached by
+//!    deliveries and writes alone, of which there is no endless row. An exemption is ended at its end, an exception's policy
+//!    is quarantined, a quarantine ends when the rules are back, and nothing is planned for a namespace that terminates.
 //!
-//! Versions are numbered anew in each state, since only their order means anything. The tests find 1,028,293 states, each
-//! its own; what they assert is a lower bound, and that what they are about has happened. Left out: modes `warn` and
-//! `audit`, policies that a finalizer keeps, pods on the node's network, restorations that are given up, and an index that
-//! is not believed. That the queue looks again at the right time is not modelled but for the plan's `again`.
+//! Versions and uids are numbered anew in each state, since only their order, or which are the same, means anything. The tests
+//! find @STATES@ states; they assert a lower bound each, and that what they are about has happened. Left out: modes `warn` and
+//! `audit`, policies that a finalizer keeps, holes of egress, pods on the node's network, restorations that are given up, a
+//! namespace whose reservations are full, an index that is not believed, and how the shell reads the pods that may run. That
+//! the queue looks again at the right time is not modelled but for the plan's `again` and `waits`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail like this, also in its helpers")]
 
 mod code;
 mod controller;
+mod facts;
+mod flights;
+mod hearing;
 mod moves;
+mod numbers;
 mod rules;
 mod state;
 mod webhook;
@@ -45,7 +57,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use webhook::Edit;
 
 /// When a pod may run though the stored policies are not effective. The controller repairs each.
-const WINDOWS: [&str; 16] = [
+const WINDOWS: [&str; 19] = [
     "a pod is admitted unheld on a view that is behind: the policies come out of an exemption",
     "a pod is admitted unheld on a view that is behind: the policies had an exception that ended",
     "a pod is admitted unheld on a view that is behind: the policies have to meet another profile",
@@ -54,10 +66,13 @@ const WINDOWS: [&str; 16] = [
     "a pod is admitted unheld on a view that is behind: the policies were changed past the webhook",
     "a pod is created without a call before the controller: the policies come out of an exemption",
     "a pod is created without a call before the controller: the policies had an exception that ended",
+    "a pod is created without a call before the controller: the policies had a hole that was there before",
     "a pod is created without a call before the controller: the policies have to meet another profile",
     "a pod is created without a call before the controller: the policies were changed by two at one time",
     "a pod is created without a call before the controller: the policies were changed past the webhook",
+    "a pod is created without a call before the controller: the policies have to meet other rules",
     "a pod is created without a call: the API server's copy of the labels is behind",
+    "a pod is lifted on a view that is behind: the policies are cleared away",
     "isolated is set on a view that is behind: the policies come out of an exemption",
     "isolated is set on a view that is behind: the policies had an exception that ended",
     "isolated is set on a view that is behind: the policies were changed by two at one time",
@@ -76,7 +91,7 @@ struct Life {
 }
 
 /// A namespace to begin with, known to everybody; no moves are spent on it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Start {
     Absent,
     Isolated,
@@ -88,22 +103,33 @@ enum Start {
     InTheWay,
     /// Isolated, with a hole that is excepted.
     Excepted,
+    /// Isolated, with half of a hole.
+    Half,
+    /// Isolated by a tenant's own policies, and a pod runs.
+    Running,
+    /// Enforced, and open to everything since before.
+    Adopted,
 }
 
-use Start::{Absent, ByOthers, Excepted, Exempt, InTheWay, Isolated};
+use Start::{Absent, Adopted, ByOthers, Excepted, Exempt, Half, InTheWay, Isolated, Running};
 
 impl Start {
     fn state(self, code: &Code, replicas: usize) -> State {
         use Says::{Excused, Foreign, Managed, Narrow, Wide};
-        let (policies, exempt) = match self {
+        let (baseline, others, exempt) = match self {
             Self::Absent => return State::empty(replicas),
-            Self::Isolated => ([Some(Managed), Some(Managed), None, None], false),
-            Self::ByOthers => ([Some(Foreign), Some(Managed), Some(Foreign), None], false),
-            Self::Exempt => ([None, None, None, Some(Wide)], true),
-            Self::InTheWay => ([Some(Narrow), Some(Managed), None, None], false),
-            Self::Excepted => ([Some(Managed), Some(Managed), None, Some(Excused)], false),
+            Self::Isolated => ([Some(Managed), Some(Managed), None], [None; 3], false),
+            Self::ByOthers | Self::Running => ([Some(Foreign), Some(Managed), Some(Foreign)], [None; 3], false),
+            Self::Exempt => ([None; 3], [Some(Wide), None, None], true),
+            Self::InTheWay => ([Some(Narrow), Some(Managed), None], [None; 3], false),
+            Self::Excepted => ([Some(Managed), Some(Managed), None], [Some(Excused), None, None], false),
+            Self::Half => ([Some(Managed), Some(Managed), None], [Some(Says::Half), None, None], false),
+            Self::Adopted => ([Some(Managed), Some(Managed), None], [Some(Wide), None, None], false),
         };
-        State::settled(code, replicas, policies, exempt)
+        let [ingress, egress, both] = baseline;
+        let [wide, half, stand_in] = others;
+        let policies = [ingress, egress, both, wide, half, stand_in];
+        State { bound: self == Self::Running, ..State::settled(code, replicas, policies, exempt) }
     }
 }
 
@@ -168,9 +194,13 @@ impl Life {
         for what in happens {
             assert!(seen.contains(what), "it never happens that {what}");
         }
-        for window in life.code.windows() {
-            assert!(WINDOWS.contains(&window.as_str()), "{window}");
-        }
+        life.code.windows().iter().for_each(|window| println!("    {window}"));
+        let unknown: Vec<_> =
+            life.code.windows().into_iter().filter(|window| !WINDOWS.contains(&window.as_str())).collect();
+        assert!(unknown.is_empty(), "{unknown:#?}");
+        // One replica reserves what it admits.
+        let raced = life.code.windows().into_iter().find(|window| window.contains("by two at one time"));
+        assert!(life.replicas > 1 || raced.is_none(), "{raced:?}");
     }
 }
 
@@ -182,23 +212,23 @@ const EVERYWHERE: &[Start] = &[Absent, Isolated, ByOthers, Exempt, InTheWay, Exc
 
 #[test]
 fn whatever_two_people_do_no_pod_runs_on_a_view_that_is_not_effective() {
-    life(1, 2, 0, EVERYWHERE, |_| true).explore(
-        600_000,
+    // The beginning and the end of a namespace, and other profiles, have tests of their own.
+    let theme = |chosen: &Move| !chosen.is_special() && !matches!(chosen, Move::Delete | Move::Edit(Edit::Profile(_)));
+    life(1, 2, 0, &[Isolated, ByOthers, InTheWay, Excepted], theme).explore(
+        50_000,
         &[
             "a change of a policy is refused",
-            "a conflict is over",
             "a conflict is reported",
             "a pod is admitted unheld",
             "a pod is created without a call",
             "a pod is held",
             "a pod is lifted",
-            "a pod is refused",
             "a policy is applied",
             "a policy is changed",
             "a policy is changed past the webhook",
             "a policy is changed while exempt",
             "a policy is changed, judged on a view that is behind",
-            "a policy is pruned",
+            "a policy stands in",
             "a watch delivers",
             "an exemption is ended",
             "exceptions and exemptions end",
@@ -207,80 +237,211 @@ fn whatever_two_people_do_no_pod_runs_on_a_view_that_is_not_effective() {
             "the API server learns",
             "the controller writes",
             "the exemption is taken back",
-            "the namespace is created",
-            "the namespace is deleted",
-            "the namespace is emptied",
             "the namespace is exempted",
-            "the namespace is gone",
-            "the profile is changed",
         ],
     );
 }
 
 #[test]
+fn a_namespace_of_another_profile_is_isolated_by_its_policies() {
+    let theme = |chosen: &Move| match chosen {
+        Move::Edit(edit) => matches!(edit, Edit::Profile(_)),
+        Move::Delete => false,
+        other => !other.is_special(),
+    };
+    life(1, 2, 0, &[Isolated], theme)
+        .explore(10_000, &["a policy is pruned", "a policy is changed", "the profile is changed", "isolated is set"]);
+}
+
+#[test]
 fn whatever_fails_no_pod_runs_on_a_view_that_is_not_effective() {
-    life(1, 1, 1, EVERYWHERE, |_| true).explore(
+    life(1, 1, 1, EVERYWHERE, |chosen| !chosen.is_special()).explore(
         45_000,
-        &[
-            "a replica restarts",
-            "a watch lists anew",
-            "a watch lists anew because it is told to",
-            "a write is not answered",
-            "a write is refused",
-        ],
+        &["a replica restarts", "a watch lists anew", "a write is not answered", "a write is refused"],
     );
 }
 
 #[test]
 fn a_namespace_that_is_made_anew_is_isolated_before_its_pods_run() {
-    let theme = |chosen: &Move| {
-        !matches!(chosen, Move::Change(..) | Move::Edit(_) | Move::Tick | Move::Act(Goes::Refused | Goes::Silent))
+    let theme = |chosen: &Move| match chosen {
+        Move::Edit(_) | Move::Tick | Move::Act(Goes::Refused | Goes::Silent) => false,
+        Move::Finalize => true,
+        Move::Change(..) => false,
+        other => !other.is_special(),
     };
     life(1, 3, 1, &[Isolated], theme).explore(
-        45_000,
+        30_000,
         &[
-            "the namespace is gone",
-            "the namespace is created",
             "a pod is lifted",
-            "a watch lists anew because it is told to",
+            "the controller looks",
+            "the namespace is created",
+            "the namespace is deleted",
+            "the namespace is emptied",
+            "the namespace is gone",
+        ],
+    );
+}
+
+#[test]
+fn policies_of_a_namespace_of_the_same_name_before_are_seen() {
+    let theme = |chosen: &Move| match chosen {
+        Move::Finalize | Move::Create | Move::Look | Move::TakeLook | Move::Act(Goes::Well) => true,
+        Move::Deliver(..) | Move::DeliverCopy => true,
+        Move::Change(slot, ..) => matches!(slot, 0 | 3 | 4),
+        _ => false,
+    };
+    life(1, 3, 0, &[Half], theme).explore(
+        1_000,
+        &[
+            "the namespace is gone without its contents",
+            "the namespace is created",
+            "isolated is set",
+            "the controller looks",
         ],
     );
 }
 
 #[test]
 fn a_namespace_that_was_exempt_is_isolated_again() {
-    let theme = |chosen: &Move| {
-        !matches!(chosen, Move::Delete | Move::Hold | Move::Edit(Edit::Profile(_)))
-            && !matches!(chosen, Move::Change(slot, ..) if *slot != 3)
+    let theme = |chosen: &Move| match chosen {
+        Move::Delete | Move::Hold | Move::Edit(Edit::Profile(_)) => false,
+        Move::Change(slot, ..) => *slot == 3 && !chosen.is_special(),
+        other => !other.is_special(),
     };
     life(1, 3, 0, &[Isolated], theme).explore(
-        40_000,
+        20_000,
         &[
             "the namespace is exempted",
             "the exemption is taken back",
             "an exemption is ended",
             "a policy is changed while exempt",
+            "a policy is quarantined",
         ],
     );
 }
 
 #[test]
 fn policies_that_are_changed_at_the_same_time_are_repaired() {
-    let theme = |chosen: &Move| !matches!(chosen, Move::Delete | Move::Edit(_) | Move::Hold);
+    let theme = |chosen: &Move| !matches!(chosen, Move::Delete | Move::Edit(_) | Move::Hold) && !chosen.is_special();
     life(1, 3, 0, &[ByOthers], theme).explore(
-        120_000,
+        10_000,
         &["a policy is changed, judged on a view that is behind", "a policy is changed past the webhook"],
     );
 }
 
 #[test]
 fn a_replica_that_is_behind_admits_nothing_that_it_does_not_know_to_be_isolated() {
-    life(2, 1, 0, EVERYWHERE, |_| true)
+    life(2, 1, 0, EVERYWHERE, |chosen| !chosen.is_special())
         .explore(85_000, &["a pod is held", "a pod is admitted unheld", "a pod is refused"]);
 }
 
 #[test]
 fn a_replica_that_takes_over_the_lead_goes_on_from_what_it_knows() {
-    let theme = |chosen: &Move| !matches!(chosen, Move::List(..) | Move::Act(Goes::Refused | Goes::Silent));
+    let theme = |chosen: &Move| {
+        !matches!(chosen, Move::List(..) | Move::Act(Goes::Refused | Goes::Silent)) && !chosen.is_special()
+    };
     life(2, 1, 1, &[Isolated, ByOthers], theme).explore(25_000, &["another replica leads", "a replica restarts"]);
+}
+
+/// Requests in flight, and what the controller does about them.
+fn only_flights(chosen: &Move) -> bool {
+    match chosen {
+        Move::Ask(..) | Move::Decide(_) | Move::Store(_) | Move::Drop(_) | Move::Overdue(..) => true,
+        Move::Deliver(..) | Move::DeliverCopy | Move::Act(Goes::Well) => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn two_requests_in_flight_on_one_replica_open_nothing_together() {
+    life(1, 2, 0, &[ByOthers, Half], only_flights).explore(
+        1_000,
+        &[
+            "a change comes to nothing",
+            "a change is judged anew on what is stored",
+            "a change is overtaken",
+            "a change is stored",
+            "a change of a policy is refused",
+            "a decision is overtaken",
+            "a reservation is overdue",
+        ],
+    );
+}
+
+#[test]
+fn two_requests_in_flight_on_two_replicas_are_closed_by_the_controller() {
+    life(2, 2, 0, &[ByOthers, Half], only_flights)
+        .explore(1_000, &["a change is stored", "a policy is applied", "a policy is quarantined"]);
+}
+
+#[test]
+fn policies_that_opened_a_hole_past_the_webhook_are_quarantined_and_no_others() {
+    let theme = |chosen: &Move| match chosen {
+        Move::Change(3 | 4, ..) | Move::Act(_) | Move::TryAgain => true,
+        Move::Deliver(..) | Move::DeliverCopy => true,
+        _ => false,
+    };
+    life(1, 2, 1, &[Isolated, Half], theme).explore(
+        1_000,
+        &[
+            "a policy is quarantined",
+            "a quarantine is over",
+            "a refused quarantine is tried again",
+            "a write is not answered",
+            "a write is refused",
+            "isolated is dropped",
+        ],
+    );
+}
+
+#[test]
+fn halves_that_are_admitted_beside_a_wider_hole_are_quarantined() {
+    let theme = |chosen: &Move| match chosen {
+        Move::Change(3, Some(Says::Wide), ..) | Move::Change(3 | 4, Some(Says::Half), ..) => true,
+        Move::Act(Goes::Well | Goes::Silent) | Move::Deliver(..) | Move::DeliverCopy => true,
+        _ => false,
+    };
+    life(1, 3, 1, &[Isolated], theme)
+        .explore(1_000, &["a policy is changed", "a policy is quarantined", "a write is not answered"]);
+}
+
+#[test]
+fn the_policy_of_an_exception_that_ended_is_quarantined() {
+    let theme = |chosen: &Move| match chosen {
+        Move::Change(3 | 4, ..) | Move::Act(_) | Move::Tick | Move::Hold | Move::TryAgain => true,
+        Move::Deliver(..) | Move::DeliverCopy | Move::Restart(_) => true,
+        _ => false,
+    };
+    life(1, 1, 1, &[Excepted, Half], theme)
+        .explore(1_000, &["exceptions and exemptions end", "a policy is quarantined", "isolated is set"]);
+}
+
+#[test]
+fn policies_stay_while_a_pod_may_run_whatever_its_phase_says() {
+    let theme = |chosen: &Move| match chosen {
+        Move::Delete | Move::Lie | Move::Unbind | Move::Clear(_) | Move::Empty => true,
+        Move::Create | Move::Hold | Move::Look | Move::TakeLook => true,
+        Move::Deliver(..) | Move::DeliverCopy | Move::Act(Goes::Well) => true,
+        _ => false,
+    };
+    life(1, 3, 0, &[Running, Absent], theme).explore(
+        1_000,
+        &[
+            "a phase lies",
+            "a policy of a namespace that terminates is deleted",
+            "a policy of a pod that seems to have ended is not deleted",
+            "the bound pod is gone",
+        ],
+    );
+}
+
+#[test]
+fn another_configuration_quarantines_nothing_that_was_there() {
+    let theme = |chosen: &Move| match chosen {
+        Move::Change(3 | 4, ..) | Move::Reconfigure | Move::Hold | Move::Act(Goes::Well) => true,
+        Move::Deliver(..) | Move::DeliverCopy => true,
+        _ => false,
+    };
+    life(1, 2, 1, &[Half, Adopted], theme)
+        .explore(1_000, &["the configuration is changed", "a conflict is reported", "a conflict is over"]);
 }

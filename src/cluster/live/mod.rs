@@ -6,6 +6,7 @@ mod read;
 mod store;
 pub mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -116,8 +117,8 @@ impl Live {
         Kind::ALL.into_iter().zip(self.watches.iter().map(|(_, heard)| heard.silence()))
     }
 
-    pub(super) async fn may(&self, user: &UserInfo<'_>, asked: &Use) -> Answer {
-        authz::review(&self.client, &self.remembered, user, asked).await
+    pub(super) async fn may(&self, user: &UserInfo<'_>, peer: Option<IpAddr>, asked: &Use) -> Answer {
+        authz::review(&self.client, &self.remembered, user, peer, asked).await
     }
 
     /// How often a watch began anew from nothing.

@@ -1,23 +1,26 @@
 //! The one parser of NetworkPolicies: for the webhook, the controller, the audit and the command line.
 //!
-//! [`wire`] decodes as the API server does, except that duplicate keys are refused rather than guessed at;
-//! [`validate`] applies the API's defaults and its validation (`k8s.io/kubernetes/pkg/apis/networking/v1` and
+//! [`stream`] decodes as the API server does, except that duplicate keys are refused rather than guessed at, and compiles each
+//! item of a list once it is read; [`validate`] applies the API's defaults and its validation (`k8s.io/kubernetes/pkg/apis/networking/v1` and
 //! `.../validation`), and names the field of everything it rejects.
 
 pub mod names;
+mod stream;
 mod unknown;
 mod validate;
 mod wire;
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use serde::de::Deserializer;
+use serde::de::{DeserializeSeed, Deserializer};
 use serde_json::Value;
 
 use super::{Direction, NetworkPolicy};
-use crate::object::Suppression;
+use crate::meter::Exhausted;
+use crate::object::{ObjectMeta, Suppression};
 pub use unknown::{UnknownField, fields};
 
 /// Where a policy comes from, which decides about what older API servers let in.
@@ -140,11 +143,22 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let path = error.path().to_string();
+    decode_into(deserializer, PhantomData)
+}
+
+/// The same, into what a seed has at hand.
+fn decode_into<'de, S, D>(deserializer: D, seed: S) -> Result<S::Value, ParseError>
+where
+    S: DeserializeSeed<'de>,
+    D: Deserializer<'de>,
+{
+    let mut track = serde_path_to_error::Track::new();
+    let decoded = seed.deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track));
+    decoded.map_err(|error| {
+        let path = track.path().to_string();
         ParseError::Malformed {
             path: if path == "." { String::new() } else { shortened(path) },
-            problem: shortened(error.inner().to_string()),
+            problem: shortened(error.to_string()),
         }
     })
 }
@@ -168,8 +182,16 @@ pub fn noted<'de, D>(deserializer: D, source: Source) -> Result<(NetworkPolicy, 
 where
     D: Deserializer<'de>,
 {
-    let object: wire::Object<'de> = decode(deserializer)?;
-    validate::network_policy(object, source).map_err(ParseError::Invalid)
+    let mut object = stream::Object { metadata: ObjectMeta::default(), spec: stream::Spec::new(source) };
+    decode_into(deserializer, stream::InObject(&mut object))?;
+    understood(object)
+}
+
+/// From what is decoded to what it means.
+fn understood(object: stream::Object<'_>) -> Result<(NetworkPolicy, Notes), ParseError> {
+    let exhausted =
+        |exhausted: Exhausted| ParseError::Malformed { path: String::new(), problem: exhausted.to_string() };
+    validate::network_policy(object).map_err(exhausted)?.map_err(ParseError::Invalid)
 }
 
 /// Parses a NetworkPolicy of a manifest. What it means is what an API server would store; fields that one would drop are noted
@@ -180,14 +202,16 @@ where
 pub fn written(object: &Value) -> Result<(NetworkPolicy, Notes), ParseError> {
     let mut dropped = unknown::Dropped::default();
     let mut note = |path: serde_ignored::Path<'_>| dropped.note(&path);
-    let decoded: wire::Object<'_> = decode(serde_ignored::Deserializer::new(object, &mut note))?;
+    let mut decoded = stream::Object { metadata: ObjectMeta::default(), spec: stream::Spec::new(Source::File) };
+    decode_into(serde_ignored::Deserializer::new(object, &mut note), stream::InObject(&mut decoded))?;
     let unknown = dropped.in_object(object);
-    match validate::network_policy(decoded, Source::File) {
+    match understood(decoded) {
         Ok((policy, notes)) => Ok((policy, Notes { unknown, ..notes })),
-        Err(mut errors) => {
+        Err(ParseError::Invalid(mut errors)) => {
             unknown::explain(&mut errors, &unknown);
             Err(ParseError::Invalid(errors))
         }
+        Err(malformed) => Err(malformed),
     }
 }
 

@@ -7,23 +7,29 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::names::{is_label_value, is_port_name, is_qualified_name};
-use super::wire::{self, IntOrString, LabelSelector, OrDefault};
+use super::stream::{self, Distinct};
+use super::wire::{self, IntOrString, LabelSelector};
 use super::{FieldError, NOTED, Noncanonical, Notes, Source, shortened};
+use crate::meter::{self, Exhausted};
 use crate::policy::ports::{PORTS, Ports, Protocol};
-use crate::policy::selectors::{KeySet, Selector};
-use crate::policy::{Direction, NetworkPolicy, Peer, Rule, Spec};
+use crate::policy::selectors::{KeySet, Selector, Texts};
+use crate::policy::{Direction, NetworkPolicy, Peer, Spec};
 
 /// How many errors are reported of one object: a message has to be read, and must not outgrow the object.
 const ERRORS: usize = 20;
 
 /// Collects what is wrong, each with its path, and what is noted.
-struct Errors {
+pub(super) struct Errors {
     found: Vec<FieldError>,
-    source: Source,
+    pub(super) source: Source,
     notes: Notes,
 }
 
 impl Errors {
+    pub(super) fn new(source: Source) -> Self {
+        Self { found: Vec::new(), source, notes: Notes::default() }
+    }
+
     fn add(&mut self, path: impl Into<String>, value: &str, problem: &str, fix: &str) {
         if self.found.len() >= ERRORS {
             return;
@@ -37,17 +43,31 @@ impl Errors {
     }
 }
 
+/// What a policy comes to that was read to its end.
 pub(super) fn network_policy(
-    object: wire::Object<'_>,
-    source: Source,
-) -> Result<(NetworkPolicy, Notes), Vec<FieldError>> {
-    let metadata = object.metadata;
-    let notes = Notes { suppressions: metadata.suppressions(), ..Notes::default() };
-    let mut errors = Errors { found: Vec::new(), source, notes };
-    let spec = spec(object.spec, &mut errors);
-    if !errors.found.is_empty() {
-        return Err(errors.found);
+    object: stream::Object<'_>,
+) -> Result<Result<(NetworkPolicy, Notes), Vec<FieldError>>, Exhausted> {
+    let stream::Object { metadata, spec: mut written } = object;
+    let (ingress_type, egress_type) =
+        policy_types(&written.policy_types, written.egress.are_written(), &mut written.errors);
+    let Errors { mut found, mut notes, .. } = written.errors;
+    if !found.is_empty() {
+        // In whatever order the fields are written.
+        let fields = ["spec.podSelector", "spec.policyTypes", "spec.ingress", "spec.egress"];
+        found.sort_by_key(|error| fields.iter().position(|field| error.path.starts_with(field)));
+        return Ok(Err(found));
     }
+    notes.suppressions = metadata.suppressions();
+    notes.empties_egress = written.egress.written == Some(0);
+    notes.states_types = !written.policy_types.is_empty();
+    for (direction, is_type, rules) in
+        [(Direction::Ingress, ingress_type, &written.ingress), (Direction::Egress, egress_type, &written.egress)]
+    {
+        if rules.are_written() && !is_type {
+            notes.inert.push(direction);
+        }
+    }
+    let (ingress, egress) = (written.ingress.found.finish()?, written.egress.found.finish()?);
     let policy = NetworkPolicy {
         version: metadata.version(),
         uid: metadata.uid.to_string(),
@@ -59,50 +79,26 @@ pub(super) fn network_policy(
         name: metadata.name.into_owned(),
         namespace: metadata.namespace.map(std::borrow::Cow::into_owned),
         finalizers: metadata.finalizers,
-        spec,
+        spec: Spec {
+            pods: written.pods.unwrap_or_default(),
+            ingress: ingress_type.then_some(ingress),
+            egress: egress_type.then_some(egress),
+        },
     };
-    Ok((policy, errors.notes))
-}
-
-fn spec(written: wire::Spec, errors: &mut Errors) -> Spec {
-    errors.notes.empties_egress = written.egress.as_ref().is_some_and(Vec::is_empty);
-    let pods = written.pod_selector.as_ref().map(|s| label_selector(s, "spec.podSelector", errors)).unwrap_or_default();
-    let (ingress_type, egress_type) = policy_types(&written, errors);
-    let egress = written.egress.unwrap_or_default();
-    errors.notes.states_types = !written.policy_types.is_empty();
-    for (direction, is_type, is_written) in [
-        (Direction::Ingress, ingress_type, !written.ingress.is_empty()),
-        (Direction::Egress, egress_type, !egress.is_empty()),
-    ] {
-        if is_written && !is_type {
-            errors.notes.inert.push(direction);
-        }
-    }
-    let ingress: Vec<Rule> = written
-        .ingress
-        .into_iter()
-        .enumerate()
-        .map(|(i, OrDefault(rule))| self::rule(rule.from, rule.ports, &format!("spec.ingress[{i}]"), "from", errors))
-        .collect();
-    let egress: Vec<Rule> = egress
-        .into_iter()
-        .enumerate()
-        .map(|(i, OrDefault(rule))| self::rule(rule.to, rule.ports, &format!("spec.egress[{i}]"), "to", errors))
-        .collect();
-    Spec { pods, ingress: ingress_type.then_some(ingress), egress: egress_type.then_some(egress) }
+    Ok(Ok((policy, notes)))
 }
 
 /// Absent types are Ingress, and Egress where there is an egress rule.
-fn policy_types(written: &wire::Spec, errors: &mut Errors) -> (bool, bool) {
-    if written.policy_types.is_empty() {
-        return (true, written.egress.as_ref().is_some_and(|egress| !egress.is_empty()));
+fn policy_types(written: &[String], writes_egress: bool, errors: &mut Errors) -> (bool, bool) {
+    if written.is_empty() {
+        return (true, writes_egress);
     }
-    if written.policy_types.len() > 2 {
-        let count = written.policy_types.len().to_string();
+    if written.len() > 2 {
+        let count = written.len().to_string();
         errors.add("spec.policyTypes", &count, "more than two policy types", "list Ingress, Egress, or both, once");
     }
     let (mut ingress, mut egress) = (false, false);
-    for (i, OrDefault(kind)) in written.policy_types.iter().enumerate() {
+    for (i, kind) in written.iter().enumerate() {
         match kind.as_str() {
             "Ingress" => ingress = true,
             "Egress" => egress = true,
@@ -112,63 +108,43 @@ fn policy_types(written: &wire::Spec, errors: &mut Errors) -> (bool, bool) {
     (ingress, egress)
 }
 
-fn rule(
-    peers: Vec<OrDefault<wire::Peer>>,
-    ports: Vec<OrDefault<wire::Port>>,
-    path: &str,
-    field: &str,
-    errors: &mut Errors,
-) -> Rule {
-    let (any_peer, any_port) = (peers.is_empty(), ports.is_empty());
-    let peers: Vec<Peer> = peers
-        .into_iter()
-        .enumerate()
-        .filter_map(|(i, OrDefault(peer))| self::peer(peer, &format!("{path}.{field}[{i}]"), errors))
-        .collect();
-    let ports: Vec<Ports> = ports
-        .into_iter()
-        .enumerate()
-        .filter_map(|(i, OrDefault(port))| self::port(port, &format!("{path}.ports[{i}]"), errors))
-        .collect();
-    Rule { peers: (!any_peer).then_some(peers), ports: (!any_port).then_some(ports) }
-}
-
-fn peer(written: wire::Peer, path: &str, errors: &mut Errors) -> Option<Peer> {
+pub(super) fn peer(written: wire::Peer, path: &str, errors: &mut Errors) -> Result<Option<Peer>, Exhausted> {
     let selects = written.namespace_selector.is_some() || written.pod_selector.is_some();
-    match written.ip_block {
+    Ok(match written.ip_block {
         Some(_) if selects => {
             errors.add(path, "ipBlock", "an ipBlock stands beside a selector", "give each an item of its own");
             None
         }
-        Some(block) => ip_block(&block, &format!("{path}.ipBlock"), errors),
-        None if selects => Some(Peer::Pods {
-            namespaces: written
-                .namespace_selector
-                .map(|s| label_selector(&s, &format!("{path}.namespaceSelector"), errors).of_namespaces()),
-            pods: written.pod_selector.map(|s| label_selector(&s, &format!("{path}.podSelector"), errors)),
-        }),
+        Some(block) => ip_block(&block, &format!("{path}.ipBlock"), errors)?,
+        None if selects => {
+            let mut selector = |written: Option<LabelSelector>, field: &str| {
+                written.map(|written| label_selector(&written, &format!("{path}.{field}"), errors)).transpose()
+            };
+            let namespaces = selector(written.namespace_selector, "namespaceSelector")?.map(Selector::of_namespaces);
+            Some(Peer::Pods { namespaces, pods: selector(written.pod_selector, "podSelector")? })
+        }
         None => {
             errors.add(path, "", "the peer names nothing", "give a podSelector, a namespaceSelector or an ipBlock");
             None
         }
-    }
+    })
 }
 
-fn ip_block(block: &wire::IpBlock, path: &str, errors: &mut Errors) -> Option<Peer> {
-    let cidr = cidr(&block.cidr, &format!("{path}.cidr"), errors)?;
-    let mut except = Vec::with_capacity(block.except.len());
-    for (i, OrDefault(text)) in block.except.iter().enumerate() {
+fn ip_block(block: &wire::IpBlock, path: &str, errors: &mut Errors) -> Result<Option<Peer>, Exhausted> {
+    let Some(cidr) = cidr(&block.cidr, &format!("{path}.cidr"), errors) else { return Ok(None) };
+    let mut except = Distinct::new(errors.source);
+    for (i, text) in block.except.0.iter().enumerate() {
         let path = format!("{path}.except[{i}]");
         let Some(taken) = self::cidr(text, &path, errors) else {
             continue;
         };
         if cidr.contains(&taken) && taken != cidr {
-            except.push(taken);
+            except.push(taken)?;
         } else {
             errors.add(path, text, "not a strict subset of the block's cidr", "except a smaller block inside it");
         }
     }
-    Some(Peer::Block { cidr, except })
+    Ok(Some(Peer::Block { cidr, except: except.finish()? }))
 }
 
 /// A CIDR. Host bits, leading zeros and IPv4-mapped addresses were accepted by API servers before 1.36.
@@ -232,7 +208,7 @@ fn without_leading_zeros(address: &str) -> String {
     parts.collect()
 }
 
-fn port(written: wire::Port, path: &str, errors: &mut Errors) -> Option<Ports> {
+pub(super) fn port(written: wire::Port, path: &str, errors: &mut Errors) -> Option<Ports> {
     if written.protocol.is_none() && errors.notes.implicit_protocols.len() < NOTED {
         errors.notes.implicit_protocols.push(path.to_owned());
     }
@@ -298,51 +274,64 @@ fn port(written: wire::Port, path: &str, errors: &mut Errors) -> Option<Ports> {
     }
 }
 
-fn label_selector(written: &LabelSelector, path: &str, errors: &mut Errors) -> Selector {
-    let mut requirements = Vec::with_capacity(written.match_labels.0.len() + written.match_expressions.len());
+pub(super) fn label_selector(written: &LabelSelector, path: &str, errors: &mut Errors) -> Result<Selector, Exhausted> {
+    let count = written.match_labels.len() + written.match_expressions.0.len();
+    // Labels have each its own key. Where there are expressions, several may have one, and what they come to is put beside them.
+    let copies = if written.match_expressions.0.is_empty() { 1 } else { 2 };
+    meter::charge(copies * count * size_of::<KeySet>())?;
+    let mut requirements = Vec::with_capacity(count);
     let key_fix = "use [prefix/]name, the name of at most 63 letters, digits, '-', '_' and '.'";
     let value_fix = "use at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit";
-    for (key, value) in &written.match_labels.0 {
+    for (key, value) in written.match_labels.iter() {
         if !is_qualified_name(key) {
             errors.add(format!("{path}.matchLabels"), key, "not a label key", key_fix);
         }
         if !is_label_value(value) {
             errors.add(format!("{path}.matchLabels[{key}]"), value, "not a label value", value_fix);
         }
-        requirements.push((key.clone(), KeySet::one_of([value.clone()])));
+        let mut one = Texts::default();
+        one.push(value);
+        meter::charge(copies * (key.len() + value.len()))?;
+        requirements.push(KeySet::named(key, false, false, &one));
     }
-    for (i, OrDefault(requirement)) in written.match_expressions.iter().enumerate() {
+    for (i, requirement) in written.match_expressions.0.iter().enumerate() {
         let path = format!("{path}.matchExpressions[{i}]");
         if !is_qualified_name(&requirement.key) {
             errors.add(format!("{path}.key"), &requirement.key, "not a label key", key_fix);
         }
         // API servers keep values stored long ago that they would not take today, on every update. No pod has one.
         let stored = errors.source == Source::Cluster;
-        for (j, OrDefault(value)) in requirement.values.iter().enumerate().filter(|_| !stored) {
+        let values = &requirement.values.0;
+        for (j, value) in values.iter().enumerate().filter(|_| !stored) {
             if !is_label_value(value) {
                 errors.add(format!("{path}.values[{j}]"), value, "not a label value", value_fix);
             }
         }
-        let values = || requirement.values.iter().map(|OrDefault(value)| value.clone()).filter(|v| is_label_value(v));
-        let (wants_values, set) = match requirement.operator.as_str() {
-            "In" => (true, KeySet::one_of(values())),
-            "NotIn" => (true, KeySet::none_of(values())),
-            "Exists" => (false, KeySet::exists()),
-            "DoesNotExist" => (false, KeySet::does_not_exist()),
+        let (wants_values, absent, all_but) = match requirement.operator.as_str() {
+            "In" => (true, false, false),
+            "NotIn" => (true, true, true),
+            "Exists" => (false, false, true),
+            "DoesNotExist" => (false, true, false),
             other => {
                 let fix = "use In, NotIn, Exists or DoesNotExist";
                 errors.add(format!("{path}.operator"), other, "no operator of a selector", fix);
                 continue;
             }
         };
-        if wants_values && requirement.values.is_empty() {
+        if wants_values && values.is_empty() {
             let problem = format!("{} without values", requirement.operator);
             errors.add(format!("{path}.values"), "", &problem, "list one value at least");
-        } else if !wants_values && !requirement.values.is_empty() {
+        } else if !wants_values && !values.is_empty() {
             let problem = format!("{} with values", requirement.operator);
             errors.add(format!("{path}.values"), "", &problem, "leave values out, or use In or NotIn");
         }
-        requirements.push((requirement.key.clone(), set));
+        // Those that can match, their order, and the set itself; and as much again where it is merged.
+        meter::charge(requirement.key.len() + 3 * values.heap())?;
+        let mut valid = Texts::default();
+        if wants_values {
+            values.iter().filter(|value| is_label_value(value)).for_each(|value| valid.push(value));
+        }
+        requirements.push(KeySet::named(&requirement.key, absent, all_but, &valid));
     }
-    requirements.into_iter().collect()
+    Ok(Selector::all_of(requirements))
 }

@@ -1,25 +1,19 @@
-//! NetworkPolicies as they are written (`networking.k8s.io/v1`), decoded as the API server decodes them: null is the
-//! type's default wherever it stands, unknown fields are dropped. A key given twice is an error.
+//! What stands in the lists of a NetworkPolicy as it is written (`networking.k8s.io/v1`), one item at a time, decoded as the
+//! API server decodes it: null is the type's default wherever it stands, unknown fields are dropped. A key given twice is an
+//! error. The lists themselves are never held in this form ([`super::stream`]).
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::BuildHasher;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::object::{ObjectMeta, nullable};
+use crate::meter;
+use crate::object::nullable;
+use crate::policy::selectors::Texts;
 
-crate::object::from_map_only!(
-    Object<'a>,
-    Spec,
-    IngressRule,
-    EgressRule,
-    Peer,
-    IpBlock,
-    Port,
-    LabelSelector,
-    Requirement
-);
+crate::object::from_map_only!(Peer, IpBlock, Port, LabelSelector, Requirement);
 
 /// An element of a list or map, of which null is the default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,44 +25,62 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for OrDefault<T> {
     }
 }
 
-type List<T> = Vec<OrDefault<T>>;
+/// A list whose memory is counted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct List<T>(pub(super) Vec<T>);
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, remote = "Self")]
-pub(super) struct Object<'a> {
-    #[serde(borrow, deserialize_with = "nullable")]
-    pub(super) metadata: ObjectMeta<'a>,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) spec: Spec,
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", remote = "Self")]
-pub(super) struct Spec {
-    pub(super) pod_selector: Option<LabelSelector>,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) policy_types: List<String>,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) ingress: List<IngressRule>,
-    pub(super) egress: Option<List<EgressRule>>,
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counted<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Counted<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut list = List::default();
+                while let Some(OrDefault(item)) = seq.next_element()? {
+                    meter::push(&mut list.0, item).map_err(serde::de::Error::custom)?;
+                }
+                Ok(list)
+            }
+        }
+        deserializer.deserialize_seq(Counted(std::marker::PhantomData))
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, remote = "Self")]
-pub(super) struct IngressRule {
-    #[serde(deserialize_with = "nullable")]
-    pub(super) from: List<Peer>,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) ports: List<Port>,
-}
+/// A list of texts, in as little room as they take.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct TextList(pub(super) Texts);
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, remote = "Self")]
-pub(super) struct EgressRule {
-    #[serde(deserialize_with = "nullable")]
-    pub(super) to: List<Peer>,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) ports: List<Port>,
+impl<'de> Deserialize<'de> for TextList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Packed;
+        impl<'de> Visitor<'de> for Packed {
+            type Value = TextList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut list = TextList::default();
+                while let Some(OrDefault(text)) = seq.next_element::<OrDefault<String>>()? {
+                    list.0.push_counted(&text).map_err(serde::de::Error::custom)?;
+                }
+                Ok(list)
+            }
+        }
+        deserializer.deserialize_seq(Packed)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,7 +97,7 @@ pub(super) struct IpBlock {
     #[serde(deserialize_with = "nullable")]
     pub(super) cidr: String,
     #[serde(deserialize_with = "nullable")]
-    pub(super) except: List<String>,
+    pub(super) except: TextList,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -152,12 +164,25 @@ pub(super) struct Requirement {
     #[serde(deserialize_with = "nullable")]
     pub(super) operator: String,
     #[serde(deserialize_with = "nullable")]
-    pub(super) values: List<String>,
+    pub(super) values: TextList,
 }
 
 /// A map of strings that refuses a key given twice. A null value is an empty one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct UniqueMap(pub(super) BTreeMap<String, String>);
+pub(super) struct UniqueMap {
+    keys: Texts,
+    values: Texts,
+}
+
+impl UniqueMap {
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.keys.iter().zip(self.values.iter())
+    }
+}
 
 impl<'de> Deserialize<'de> for UniqueMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -170,14 +195,22 @@ impl<'de> Deserialize<'de> for UniqueMap {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = BTreeMap::new();
+                // By hash, which takes less room than the keys themselves.
+                let mut known: HashSet<u64> = HashSet::new();
+                let mut entries = UniqueMap::default();
                 while let Some((key, OrDefault(value))) = map.next_entry::<String, OrDefault<String>>()? {
-                    if entries.contains_key(&key) {
+                    if known.len() == known.capacity() {
+                        // It doubles: a place and its mark, at most seven of eight in use. While it is moved, both are there.
+                        meter::charge(known.capacity().max(4) * 2 * 12).map_err(serde::de::Error::custom)?;
+                        meter::release(known.capacity() * 12);
+                    }
+                    if !known.insert(known.hasher().hash_one(&key)) && entries.keys.iter().any(|other| *other == *key) {
                         return Err(serde::de::Error::custom(format_args!("duplicate key {key:?}")));
                     }
-                    entries.insert(key, value);
+                    entries.keys.push_counted(&key).map_err(serde::de::Error::custom)?;
+                    entries.values.push_counted(&value).map_err(serde::de::Error::custom)?;
                 }
-                Ok(UniqueMap(entries))
+                Ok(entries)
             }
         }
         deserializer.deserialize_map(Unique)
