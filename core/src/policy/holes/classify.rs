@@ -258,6 +258,11 @@ impl<'a> Judgement<'a> {
     /// counts.
     pub(super) fn search(&mut self, wanted: &Wanted<'_>, scope: Scope) -> Result<Option<Found>, Capped> {
         let Self { before, after, union, pods, budget, .. } = self;
+        // What even all policies together do not let through, no pod's do: this answers most questions.
+        if !wanted.yes.ask(union, after, budget)? {
+            return Ok(None);
+        }
+        budget.spend(8 + after.len() / 16)?;
         let within = |side: &Set| {
             let mut side = side.clone();
             if let Ok(space) = &*pods {
@@ -266,7 +271,6 @@ impl<'a> Judgement<'a> {
             side
         };
         let (after, before) = (within(after), within(before));
-        // What even all policies together do not let through, no pod's do: this answers most questions.
         if !wanted.yes.ask(union, &after, budget)? {
             return Ok(None);
         }
@@ -279,7 +283,7 @@ impl<'a> Judgement<'a> {
             }
         }
         let ask = |union: &mut Union, question: Question, set: &Set, side: &Set, budget: &mut Budget| {
-            budget.spend(4 + side.len() / 64)?;
+            budget.spend(8 + side.len() / 32)?;
             let mut set = set.clone();
             set.intersect_with(side);
             question.ask(union, &set, budget)
