@@ -10,7 +10,7 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, Patch};
 use kube::{Client, ResourceExt};
-use ringfence_core::vocabulary::{CONFLICT, GATE, HELD, ISOLATED, RINGFENCE};
+use ringfence_core::vocabulary::{CONTROLLERS_ANNOTATIONS, GATE, HELD, ISOLATED, RINGFENCE};
 use serde_json::json;
 
 use super::{KubeArgs, LeaseArgs};
@@ -110,11 +110,14 @@ async fn unlabel(client: &Client) -> kube::Result<usize> {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let found = api.list(&ListParams::default()).await?;
     let ours = |object: &PartialObjectMeta<Namespace>| {
-        object.labels().contains_key(ISOLATED) || object.annotations().contains_key(CONFLICT)
+        let annotated = CONTROLLERS_ANNOTATIONS.iter().any(|key| object.annotations().contains_key(*key));
+        object.labels().contains_key(ISOLATED) || annotated
     };
     let labelled: Vec<_> = found.items.iter().filter(|object| ours(object)).collect();
-    let patch =
-        Patch::Merge(json!({ "metadata": { "labels": { (ISOLATED): null }, "annotations": { (CONFLICT): null } } }));
+    // With the record of when it was effective: an installation that comes later adopts the namespace anew.
+    let annotations: serde_json::Map<String, serde_json::Value> =
+        CONTROLLERS_ANNOTATIONS.iter().map(|key| ((*key).to_owned(), serde_json::Value::Null)).collect();
+    let patch = Patch::Merge(json!({ "metadata": { "labels": { (ISOLATED): null }, "annotations": annotations } }));
     let writes = labelled
         .iter()
         .map(|object| async { unless_gone(api.patch_metadata(&object.name_any(), &as_ringfence(), &patch).await) });

@@ -333,6 +333,7 @@ fn case_60_uninstalling_leaves_nothing_behind() {
     let namespaces = get(bed, "default", "namespaces");
     assert!(!namespaces.to_string().contains("ringfence.dev/isolated"), "{namespaces:#}");
     assert!(!namespaces.to_string().contains("ringfence.dev/conflict"), "{namespaces:#}");
+    assert!(!namespaces.to_string().contains("ringfence.dev/effective"), "{namespaces:#}");
     let said = bed.kubectl(&["get", "pods,namespaces,networkpolicies", "-A", "-o", "json"]).expect_ok();
     let all: Value = serde_json::from_str(&said).unwrap();
     for item in all["items"].as_array().unwrap() {

@@ -24,6 +24,17 @@ pub(super) enum Question {
 }
 
 impl Question {
+    /// Whether none of the policies in both sets could have a part in the answer, so that it is no. This is free, so that
+    /// what nobody could open is never taken for a hole, even past the cap.
+    fn is_helpless(self, union: &Union, set: &Set, within: &Set) -> bool {
+        let none_in = |helpers: &Set| !helpers.intersection(set).any(|index| within.contains(index));
+        match self {
+            Self::Over(peers, _) => union.helpers(peers, None).any(none_in),
+            Self::SomeOver(_) => union.helpers(Peers::Any, None).all(none_in),
+            Self::On(peers, group) => union.helpers(peers, Some(group)).any(none_in),
+        }
+    }
+
     pub(super) fn ask(self, union: &mut Union, set: &Set, budget: &mut Budget) -> Result<bool, Capped> {
         // Free, so that what nobody could open is never taken for a hole, even past the cap.
         let helpless =
@@ -150,10 +161,15 @@ impl<'a> Judgement<'a> {
 
     fn classify(mut self, is_first: bool) -> (Vec<Hole>, bool) {
         let mut holes = Vec::new();
-        // One search says of most namespaces with many open ports that no pod has so many.
-        let some = Wanted { yes: Question::SomeOver(self.ports), no: &[], is_new: false };
-        if !matches!(self.search(&some, Scope::All), Ok(None)) {
-            for (kind, yes, no) in Self::kinds(self.ports) {
+        // What no policies could open together is no question, however little of the budget is left for it later.
+        let mut kinds = Vec::new();
+        for (kind, yes, no) in Self::kinds(self.ports) {
+            if yes.ask(&mut self.union, &self.after, &mut self.budget).unwrap_or(true) {
+                kinds.push((kind, yes, no));
+            }
+        }
+        if !kinds.is_empty() && self.may_be_over() {
+            for (kind, yes, no) in kinds {
                 if let Some(hole) = self.hole(kind, &Wanted { yes, no: &no, is_new: !is_first }) {
                     // Nothing is left for the others to concern.
                     let all = kind == Kind::All && hole.witness.is_none() && !hole.some && is_first;
@@ -166,6 +182,16 @@ impl<'a> Judgement<'a> {
         }
         holes.extend(self.open_ports(is_first));
         (holes, self.capped)
+    }
+
+    /// Whether some pod may have some class on more than a few ports. One search says of most namespaces with many open
+    /// ports that none has; it must leave no less for the others.
+    fn may_be_over(&mut self) -> bool {
+        let some = Wanted { yes: Question::SomeOver(self.ports), no: &[], is_new: false };
+        let budget = std::mem::replace(&mut self.budget, Budget::aside());
+        let found = self.search(&some, Scope::All);
+        self.budget = budget;
+        !matches!(found, Ok(None))
     }
 
     /// Ports that are open to strangers for which no more ports are open than a few. Those of the same strangers to the same
@@ -258,6 +284,16 @@ impl<'a> Judgement<'a> {
     /// counts.
     pub(super) fn search(&mut self, wanted: &Wanted<'_>, scope: Scope) -> Result<Option<Found>, Capped> {
         let Self { before, after, union, pods, budget, .. } = self;
+        if let Ok(space) = &*pods
+            && wanted.yes.is_helpless(union, after, space.within(scope))
+        {
+            return Ok(None);
+        }
+        // What even all policies together do not let through, no pod's do: this answers most questions.
+        if !wanted.yes.ask(union, after, budget)? {
+            return Ok(None);
+        }
+        budget.spend(8 + after.len() / 16)?;
         let within = |side: &Set| {
             let mut side = side.clone();
             if let Ok(space) = &*pods {
@@ -266,7 +302,6 @@ impl<'a> Judgement<'a> {
             side
         };
         let (after, before) = (within(after), within(before));
-        // What even all policies together do not let through, no pod's do: this answers most questions.
         if !wanted.yes.ask(union, &after, budget)? {
             return Ok(None);
         }
@@ -279,7 +314,7 @@ impl<'a> Judgement<'a> {
             }
         }
         let ask = |union: &mut Union, question: Question, set: &Set, side: &Set, budget: &mut Budget| {
-            budget.spend(4 + side.len() / 64)?;
+            budget.spend(8 + side.len() / 32)?;
             let mut set = set.clone();
             set.intersect_with(side);
             question.ask(union, &set, budget)

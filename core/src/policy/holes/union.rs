@@ -428,7 +428,7 @@ impl Union {
 
     /// On how many ports these policies together let each class in.
     pub(super) fn counts(&mut self, policies: &Set, budget: &mut Budget) -> Result<Counts, Capped> {
-        budget.spend(4 + policies.len() / 64)?;
+        budget.spend(8 + policies.len() / 32)?;
         let mut helping = policies.clone();
         helping.intersect_with(&self.helping);
         if let Some(known) = self.memo.get(&helping) {
