@@ -209,7 +209,7 @@ fn governed(
     if !isolated && labelled && effective && namespace.isolation.isolated.as_deref() != Some("true") {
         plan.actions.push(Action::DropIsolated);
     }
-    let obstacles = obstacles(plan, namespace, profile, effective, stale.iter().filter(|_| needed));
+    let obstacles = obstacles(plan, namespace, profile, now, stale.iter().filter(|_| needed));
     plan.actions.extend(report(namespace, &obstacles, given_up));
 }
 
@@ -253,11 +253,11 @@ fn obstacles<'a>(
     plan: &mut Plan,
     namespace: &Namespace,
     profile: &Profile,
-    effective: bool,
+    now: Timestamp,
     kept: impl Iterator<Item = &'a &'a str>,
 ) -> Vec<String> {
     let conflicts = plan.conflicts.iter().map(|(name, conflict)| format!("NetworkPolicy {name} {conflict}"));
-    let shortfalls = if effective { Vec::new() } else { profile.shortfalls(&namespace.verdict(profile.criteria())) };
+    let shortfalls = profile.shortfalls(&namespace.decisive_verdict(profile.criteria(), now));
     let kept = kept.map(|name| {
         format!("NetworkPolicy {name} is not of this profile, and stays: without it the baseline is not effective")
     });

@@ -426,7 +426,7 @@ fn why(namespace: &Namespace, config: &Config, now: Timestamp) -> String {
         Some(Mode::Enforce) => {
             let profile = namespace.profile(config);
             profile
-                .map(|profile| profile.shortfalls(&namespace.verdict(profile.criteria())).join("; "))
+                .map(|profile| profile.shortfalls(&namespace.decisive_verdict(profile.criteria(), now)).join("; "))
                 .unwrap_or_default()
         }
         Some(mode) => format!("the mode is {mode}"),

@@ -424,10 +424,16 @@ fn takes_part(
     let after: Vec<&NetworkPolicy> = unexcused(others.iter().copied(), context.now).into_iter().chain([new]).collect();
     for direction in Direction::BOTH {
         let denies = |class: Class| profile.is_none_or(|profile| profile.denies(direction, class));
-        match part_of(&after, after.len() - 1, direction, criteria, denies) {
-            Part::None => {}
-            Part::In(hole) => return Some(opened_hole(change, namespace, direction, &hole)),
-            Part::Undecided => return Some(too_complex(change, namespace, direction)),
+        // A hole that is there may be gone in a moment, and until then hides the part that others take in a hole.
+        let open = holes::participants(&after[..after.len() - 1], direction, criteria, denies).certain;
+        let rest = after.iter().enumerate().filter(|(index, _)| !open.contains(index)).map(|(_, policy)| *policy);
+        let rest: Vec<&NetworkPolicy> = if open.is_empty() { Vec::new() } else { rest.collect() };
+        for among in [&after, &rest].into_iter().filter(|among| !among.is_empty()) {
+            match part_of(among, among.len() - 1, direction, criteria, denies) {
+                Part::None => {}
+                Part::In(hole) => return Some(opened_hole(change, namespace, direction, &hole)),
+                Part::Undecided => return Some(too_complex(change, namespace, direction)),
+            }
         }
     }
     None

@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::object::{Exception, ObjectMeta};
 use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Hole, Kind};
-use crate::policy::verdict::{Verdict, judge};
+use crate::policy::verdict::{Side, Verdict, judge};
 use crate::policy::{Direction, NetworkPolicy, Spec};
-use crate::profile::{Effect, Profile};
+use crate::profile::Profile;
 use crate::vocabulary::{CONFLICT, EFFECTIVE, EXEMPT_REASON, EXEMPT_UNTIL, ISOLATED, MODE, Mode, PROFILE, stand_in};
 
 /// What a namespace's labels and annotations say, as they are written.
@@ -140,6 +140,8 @@ pub struct Namespace {
     pub version: u64,
     /// The write that it was first seen with, while its policies are not known for certain ([`super::Index::put_namespace`]).
     behind: Option<u64>,
+    /// Up to which write a list of its policies is ahead of the watch.
+    known_to: u64,
     /// What its labels and annotations say.
     pub isolation: Isolation,
     /// The annotation [`CONFLICT`], as the controller wrote it.
@@ -163,6 +165,7 @@ impl Namespace {
             uid: String::new(),
             version: 0,
             behind: None,
+            known_to: 0,
             isolation: Isolation::default(),
             conflict: None,
             effective: None,
@@ -217,6 +220,17 @@ impl Namespace {
 
     pub(super) fn confirm(&mut self) -> bool {
         self.behind.take().is_some()
+    }
+
+    /// Notes that its policies were listed, and which write the list shows.
+    pub fn policies_known_to(&mut self, version: u64) {
+        self.known_to = version;
+    }
+
+    /// The newest write that a list of its policies has shown; 0 where there was none.
+    #[must_use]
+    pub fn known_to(&self) -> u64 {
+        self.known_to
     }
 
     /// Whether its policies are known for certain to be its own.
@@ -296,6 +310,23 @@ impl Namespace {
         if by == criteria { Cow::Borrowed(verdict) } else { Cow::Owned(judged()) }
     }
 
+    /// What decides about it: which pods all its policies isolate, and what those open that have no exception in force.
+    #[must_use]
+    pub fn decisive_verdict(&self, criteria: &Criteria, now: Timestamp) -> Verdict {
+        let all = self.verdict(criteria);
+        let counting = unexcused(self.policies(), now);
+        if counting.len() == self.policies.len() {
+            return all.into_owned();
+        }
+        let opened = judge(&counting, criteria);
+        let side = |all: &Side, opened: Side| Side { coverage: all.coverage.clone(), holes: opened.holes };
+        Verdict {
+            ingress: side(&all.ingress, opened.ingress),
+            egress: side(&all.egress, opened.egress),
+            capped: all.capped || opened.capped,
+        }
+    }
+
     /// The mode in force; `None` where it was never adopted.
     #[must_use]
     pub fn mode(&self, now: Timestamp) -> Option<Mode> {
@@ -320,11 +351,8 @@ impl Namespace {
         if profile.is_effective(&self.verdict(criteria)) {
             return true;
         }
-        let without = unexcused(self.policies(), now);
-        if !self.verdict(criteria).is_complete() || without.len() == self.policies.len() {
-            return false;
-        }
-        judge(&without, criteria).holes().all(|(direction, hole)| profile.effect(direction, hole) != Effect::Deny)
+        let any_excused = self.policies().any(|policy| is_excused(policy, now));
+        any_excused && profile.is_effective(&self.decisive_verdict(criteria, now))
     }
 
     /// Whether every policy of the profile is there, managed by Ringfence or not, under its own name or under the one

@@ -9,7 +9,6 @@ use ringfence_core::meter::unlimited;
 use ringfence_core::policy::NetworkPolicy;
 
 use super::code::{Code, TEAM, policy_uid};
-use super::facts::has_denied_hole;
 use super::moves::{Move, wishes};
 use super::numbers::Numbered;
 use super::state::{
@@ -49,8 +48,8 @@ impl Numbered for Flight {
 }
 
 impl Code {
-    fn change_of(&self, reserved: &Reserved) -> Change {
-        let Reserved { slot, uid, base, to } = *reserved;
+    fn change_of(&self, reserved: Reserved) -> Change {
+        let Reserved { slot, uid, base, to } = reserved;
         let outcome = |says| self.policy(slot, Policy { says, version: 0, uid, spec: 0, quarantined: false });
         Change {
             uid: policy_uid(slot, uid),
@@ -64,7 +63,7 @@ impl Code {
         let mut all = Reservations::default();
         for reserved in pending {
             let known = all.of(TEAM);
-            all.reserve(TEAM, &known, self.change_of(reserved), Timestamp::UNIX_EPOCH, unlimited()).unwrap();
+            all.reserve(TEAM, &known, self.change_of(*reserved), Timestamp::UNIX_EPOCH, unlimited()).unwrap();
         }
         all
     }
@@ -73,7 +72,7 @@ impl Code {
     fn left(&self, mut reservations: Reservations, pending: impl Iterator<Item = Reserved>) -> Pending {
         let left: Vec<_> = reservations.overdue(Timestamp::UNIX_EPOCH + DECIDED_AFTER);
         let is_left = |reserved: &Reserved| {
-            let change = self.change_of(reserved);
+            let change = self.change_of(*reserved);
             left.iter().any(|(_, reservation)| reservation.change == change)
         };
         let mut left = pending.filter(is_left);
@@ -109,17 +108,19 @@ impl Code {
         let mut reservations = if overtaken {
             let mut reservations = self.reservations([&change]);
             let overdue = reservations.overdue(Timestamp::UNIX_EPOCH + DECIDED_AFTER);
-            overdue.iter().for_each(|(_, reservation)| reservations.release(TEAM, reservation));
+            for (_, reservation) in &overdue {
+                reservations.release(TEAM, reservation);
+            }
             reservations
         } else {
             Reservations::default()
         };
         for reserved in pending.iter().flatten() {
             let known = reservations.of(TEAM);
-            reservations.reserve(TEAM, &known, self.change_of(reserved), Timestamp::UNIX_EPOCH, unlimited())?;
+            reservations.reserve(TEAM, &known, self.change_of(*reserved), Timestamp::UNIX_EPOCH, unlimited())?;
         }
         let known = if overtaken { Reservations::default().of(TEAM) } else { reservations.of(TEAM) };
-        reservations.reserve(TEAM, &known, self.change_of(&change), Timestamp::UNIX_EPOCH, unlimited())?;
+        reservations.reserve(TEAM, &known, self.change_of(change), Timestamp::UNIX_EPOCH, unlimited())?;
         Ok(self.left(reservations, pending.into_iter().flatten().chain([change])))
     }
 }
@@ -154,14 +155,9 @@ impl State {
     }
 
     /// Why a change is wrong, if it is, that a replica allows by what it knows.
-    fn cause_of(&self, replica: u8, view: &View, to: Option<Says>) -> Cause {
+    fn cause_of(&self, replica: u8, view: &View) -> Cause {
         if self.stored.is_some_and(|stored| stored.exempt) {
             return Cause::Exempt;
-        }
-        let profile = view.stored.map_or(Profile::Team, |stored| stored.profile);
-        let is_open = has_denied_hole(&view.policies, profile, self.clock, view.config);
-        if is_open && to.is_some_and(|says| says.opens(self.clock)) {
-            return Cause::Masked;
         }
         let certain = *view == self.stored_view();
         self.missed_by(replica).filter(|_| !certain).unwrap_or(Cause::Admitted(replica))
@@ -192,7 +188,7 @@ impl State {
             code.saw("a change of a policy is refused");
             return None;
         }
-        Some((self.cause_of(replica, &view, to), verdict.reserves.then_some(replica)))
+        Some((self.cause_of(replica, &view), verdict.reserves.then_some(replica)))
     }
 
     /// Reserves a change that is allowed, and stored at the same moment.
@@ -224,15 +220,15 @@ impl State {
         }
         for (replica, known) in (0..).zip(&self.replicas) {
             for (index, reserved) in (0..RESERVED).zip(known.pending.iter().flatten()) {
-                if !self.is_under_way(replica, reserved) && self.is_shown(replica, reserved.slot) {
+                if !self.is_under_way(replica, *reserved) && self.is_shown(replica, reserved.slot) {
                     moves.push(Move::Overdue(replica, index));
                 }
             }
         }
     }
 
-    pub(crate) fn is_under_way(&self, replica: u8, reserved: &Reserved) -> bool {
-        self.flights.iter().any(|flight| flight.replica == replica && flight.change == *reserved)
+    pub(crate) fn is_under_way(&self, replica: u8, reserved: Reserved) -> bool {
+        self.flights.iter().any(|flight| flight.replica == replica && flight.change == reserved)
     }
 
     /// Whether a read of a policy finds what the replica knows of it.
@@ -248,7 +244,7 @@ impl State {
         let (fresh, stored) = (self.next_id(), self.policies[usize::from(slot)]);
         let (uid, base) = stored.map_or((fresh, 0), |policy| (policy.uid, policy.version));
         let (view, pending) = (self.view_for_policies(replica), self.replicas[usize::from(replica)].pending);
-        let cause = self.cause_of(replica, &view, to);
+        let cause = self.cause_of(replica, &view);
         let stage = Stage::Looked { view, pending, overtaken: false, anew: false };
         self.flights.push(Flight {
             replica,
@@ -295,7 +291,7 @@ impl State {
                 Err(NotReserved::Overtaken) => {
                     code.saw("a decision is overtaken");
                     let (view, pending) = (self.view_for_policies(flight.replica), self.replicas[replica].pending);
-                    flight.cause = self.cause_of(flight.replica, &view, flight.change.to);
+                    flight.cause = self.cause_of(flight.replica, &view);
                     flight.stage = Stage::Looked { view, pending, overtaken: false, anew: false };
                 }
                 Err(NotReserved::Full) => panic!("{self:?}"),
@@ -321,13 +317,13 @@ impl State {
     /// A read finds what the replica knows, when no request can still be stored: whatever came of the change.
     pub(crate) fn overdue(&mut self, code: &Code, replica: u8, index: usize) {
         let pending = &mut self.replicas[usize::from(replica)].pending;
-        let change = code.change_of(&pending[index].unwrap());
+        let change = code.change_of(pending[index].unwrap());
         let mut reservations = code.reservations(pending.iter().flatten());
         let overdue = reservations.overdue(Timestamp::UNIX_EPOCH + DECIDED_AFTER);
         for (name, reservation) in overdue.iter().filter(|(_, reservation)| reservation.change == change) {
             reservations.release(name, reservation);
         }
-        *pending = code.left(reservations, pending.into_iter().filter_map(|reserved| *reserved));
+        *pending = code.left(reservations, pending.iter().flatten().copied());
     }
 }
 

@@ -118,7 +118,9 @@ impl Code {
                 if list.is_none() {
                     index.names().iter().for_each(|name| index.forget_namespace(name));
                 }
-                list.into_iter().for_each(|object| self.put_namespace(&mut index, object));
+                if let Some(object) = list {
+                    self.put_namespace(&mut index, object);
+                }
                 index.sweep();
             }
             News::Policy(slot, policy, version) => {
@@ -180,7 +182,7 @@ impl Code {
         let newest_policy = u8::try_from(index.policies_seen()).unwrap();
         let mut view = self.view(index, &replica.view);
         view.listed = if view.entry && newest_policy < listed { listed } else { 0 };
-        Replica { newest_policy, view, ..*replica }
+        Replica { view, newest_policy, ..*replica }
     }
 
     fn hear_policies(&self, index: &mut Index, list: &Policies, first: bool) {

@@ -98,17 +98,17 @@ impl Move {
 
     /// Whether it is one of those that only some tests are about.
     pub(crate) fn is_special(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Ask(..)
-            | Self::Finalize
-            | Self::Clear(_)
-            | Self::Lie
-            | Self::Unbind
-            | Self::Reconfigure
-            | Self::Change(4, ..)
-            | Self::Change(3, Some(Says::Half), ..) => true,
-            _ => false,
-        }
+                | Self::Finalize
+                | Self::Clear(_)
+                | Self::Lie
+                | Self::Unbind
+                | Self::Reconfigure
+                | Self::Change(4, ..)
+                | Self::Change(3, Some(Says::Half), ..)
+        )
     }
 }
 
@@ -219,7 +219,9 @@ impl State {
         // What a decision lacks that does not know of it.
         let tells = weakens.then_some(if cause == Cause::Controller { Cause::Pruned } else { cause });
         self.policy_log.push(Event { version, now: (slot, uid, after), tells });
-        tells.into_iter().for_each(|cause| self.overtake_flights(cause));
+        if let Some(cause) = tells {
+            self.overtake_flights(cause);
+        }
     }
 
     /// Stores another state of the namespace; its version is given here.
@@ -232,7 +234,9 @@ impl State {
         let tells = (told(self.stored) != told(stored)).then_some(cause);
         self.change(cause, false, |state| state.stored = stored);
         self.namespace_log.push(Event { version, now: stored, tells });
-        tells.into_iter().for_each(|cause| self.overtake_flights(cause));
+        if let Some(cause) = tells {
+            self.overtake_flights(cause);
+        }
     }
 
     /// Stores a pod that is held, or that there is none any more.
@@ -415,9 +419,7 @@ impl State {
             Move::Ask(slot, to, by, replica) => state.ask((slot, to), by, replica),
             Move::Decide(index) => state.decide(code, index),
             Move::Store(index) => state.store(code, index),
-            Move::Drop(index) => {
-                state.flights.remove(index);
-            }
+            Move::Drop(index) => drop(state.flights.remove(index)),
             Move::Overdue(replica, index) => state.overdue(code, replica, index),
             Move::Edit(edit) => {
                 state.moves -= 1;

@@ -20,7 +20,9 @@ impl<T: Numbered> Numbered for Option<T> {
 
 impl<T: Numbered, const N: usize> Numbered for [T; N] {
     fn numbers(&mut self, version: &mut dyn FnMut(&mut Version), id: &mut dyn FnMut(&mut Id)) {
-        self.iter_mut().for_each(|each| each.numbers(version, id));
+        for each in self {
+            each.numbers(version, id);
+        }
     }
 }
 

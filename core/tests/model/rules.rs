@@ -15,7 +15,6 @@ fn why(cause: Option<Cause>) -> &'static str {
         Some(Cause::Raced) => "were changed by two at one time",
         Some(Cause::Expired) => "had an exception that ended",
         Some(Cause::Profile) => "have to meet another profile",
-        Some(Cause::Masked) => "had a hole that was there before",
         Some(Cause::Rules) => "have to meet other rules",
         Some(Cause::Pruned) => "were changed while the controller pruned",
         Some(Cause::Exempt) => "come out of an exemption",
@@ -138,7 +137,7 @@ impl State {
                     .pending
                     .iter()
                     .flatten()
-                    .any(|reserved| !self.is_under_way(number, reserved) && !self.is_shown(number, reserved.slot));
+                    .any(|reserved| !self.is_under_way(number, *reserved) && !self.is_shown(number, reserved.slot));
                 if stays {
                     return Some(Wrong::ReservationStays);
                 }

@@ -272,8 +272,6 @@ pub(crate) enum Cause {
     Controller,
     /// A change that was judged without another one that another replica had admitted.
     Raced,
-    /// A change that was judged among policies that had a denied hole anyway, in which it took no part.
-    Masked,
     /// A change that was judged while the controller pruned a policy, or the other way round.
     Pruned,
     /// It never was: the namespace is new, or was never seen effective.

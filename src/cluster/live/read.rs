@@ -59,12 +59,14 @@ impl Live {
         Ok(index.get(name))
     }
 
-    /// The policies of a namespace, as the API server knows them at this moment.
-    pub(crate) async fn read_policies(&self, name: &str) -> Result<Vec<StoredPolicy>, Unavailable> {
+    /// The policies of a namespace, as the API server knows them at this moment, and the newest write that the list shows.
+    pub(crate) async fn read_policies(&self, name: &str) -> Result<(Vec<StoredPolicy>, u64), Unavailable> {
         let policies: Api<StoredPolicy> = Api::namespaced(self.client.clone(), name);
         let everything = ListParams::default();
         let read = policies.list(&everything);
-        Ok(self.bounded(&format!("the policies of namespace {name:?}"), read).await?.items)
+        let list = self.bounded(&format!("the policies of namespace {name:?}"), read).await?;
+        let at = list.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default();
+        Ok((list.items, at))
     }
 
     /// A policy as the API server knows it at this moment: its uid and its version.

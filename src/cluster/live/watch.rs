@@ -112,9 +112,12 @@ async fn settle_overdue(cluster: &Cluster, live: &Live) {
             let change = &reservation.change;
             // Where it can't be read, it is tried again.
             let Ok(found) = live.read_policy(&namespace, &change.name).await else { break };
-            // What is stored, the watch shows, and with it the reservation ends.
-            let is_stored = found.is_some_and(|(uid, version)| uid == change.uid && version > change.base);
-            if !is_stored {
+            // Whatever came of the request is in what was read. Once the index has the same, nothing is left to reserve.
+            let known = cluster
+                .read()
+                .contents(&namespace)
+                .and_then(|contents| contents.policy(&change.name).map(|policy| (policy.uid.clone(), policy.version)));
+            if known == found {
                 cluster.reservations().release(&namespace, &reservation);
             }
         }
@@ -287,7 +290,10 @@ impl Keep for Policies {
         let namespace = object.namespace().unwrap_or_default();
         let policy = object.policy;
         let (uid, version) = (policy.uid.clone(), policy.version);
-        let differs = index.contents_mut(&namespace).put_policy(policy);
+        let contents = index.contents_mut(&namespace);
+        // A write from before a list that does not have the policy: it was deleted in between.
+        let is_over = version <= contents.known_to() && contents.policy(&policy.name).is_none();
+        let differs = !is_over && contents.put_policy(policy);
         note(changed, &namespace, differs);
         Self::come_to(index, version, changed);
         // Once the index has it, so that it counts all the time.
@@ -393,12 +399,15 @@ impl Cluster {
         let Some(live) = self.as_live() else { return Ok(()) };
         let before: Vec<(String, u64)> =
             namespace.policies().map(|policy| (policy.name.clone(), policy.version)).collect();
-        let found = live.read_policies(namespace.name()).await?;
+        let relists = live.relists();
+        let (found, at) = live.read_policies(namespace.name()).await?;
         self.change(|index, changed| {
             let name = namespace.name();
-            if index.get(name).is_none_or(|known| known.uid != namespace.uid) {
+            // What a watch has listed meanwhile may be newer: the plan waits on, and asks again.
+            if live.relists() != relists || index.get(name).is_none_or(|known| known.uid != namespace.uid) {
                 return;
             }
+            let seen = index.policies_seen();
             let contents = index.contents_mut(name);
             for (policy, version) in before {
                 let is_there = found.iter().any(|object| object.policy.name == policy);
@@ -408,8 +417,12 @@ impl Cluster {
                 }
             }
             for object in found {
-                contents.put_policy(object.policy);
+                // What the watch has been past and the index does not know was deleted since.
+                if object.policy.version > seen || contents.policy(&object.policy.name).is_some() {
+                    contents.put_policy(object.policy);
+                }
             }
+            contents.policies_known_to(at);
             index.policies_listed(name);
             changed.insert(name.to_owned());
         });
