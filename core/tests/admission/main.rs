@@ -11,6 +11,7 @@ mod namespace_update;
 mod network_policy;
 mod patches;
 mod pod;
+mod public_charts;
 mod races;
 mod support;
 mod workload;
