@@ -53,6 +53,7 @@ pub fn run(data: &[u8]) {
             extent: Extent::default(),
             host_network: Vec::new(),
             accepted: false,
+            missing: Vec::new(),
         });
     }
     for object in &loaded.objects {

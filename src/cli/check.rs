@@ -285,6 +285,11 @@ fn judge(
                 .filter(|workload| workload.host_network)
                 .map(|workload| workload.name.clone())
                 .collect(),
+            missing: if state == State::Pending && namespace.is_effective(profile, now) {
+                namespace.missing_of(profile).map(str::to_owned).collect()
+            } else {
+                Vec::new()
+            },
             accepted: false,
         });
     }

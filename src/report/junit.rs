@@ -53,6 +53,7 @@ fn namespace(judged: &Judged, report: &Report) -> TestCase {
             why.extend(explain::gap(direction, &side.coverage));
             why.extend(side.holes.iter().map(|hole| explain::hole(direction, hole)));
         }
+        why.extend(judged.pending_for());
         // Each is a line, whatever the names in it hold.
         let why: Vec<String> = why.iter().map(|line| sanitised(line)).collect();
         let message = format!("{} is {state} (profile {})", judged.name, judged.profile);

@@ -56,6 +56,8 @@ pub struct Judged {
     pub extent: Extent,
     /// Its pods that use their node's network, where no policy reaches them.
     pub host_network: Vec<String>,
+    /// What of the profile a pending namespace lacks, though the baseline is effective.
+    pub missing: Vec<String>,
     /// Whether its state is accepted, although it does not pass.
     pub accepted: bool,
 }
@@ -133,6 +135,16 @@ impl Report {
 }
 
 impl Judged {
+    /// Why it is pending though every pod is isolated, where that is so.
+    fn pending_for(&self) -> Option<String> {
+        (!self.missing.is_empty()).then(|| {
+            let names = self.missing.join(", ");
+            format!(
+                "the profile's policies are not in place: {names}; Ringfence adds them once the namespace is enforced"
+            )
+        })
+    }
+
     /// Whether nothing is to be done about its state.
     #[must_use]
     pub fn passes(&self) -> bool {

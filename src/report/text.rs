@@ -125,6 +125,9 @@ fn what_its_policies_do(namespace: &Judged, text: &mut Text) {
         let pods = sanitised(&explain::names(&namespace.host_network));
         text.line(format_args!("  hostNetwork: NetworkPolicies do not hold back {pods} in most CNIs"));
     }
+    if let Some(why) = namespace.pending_for() {
+        text.line(format_args!("  pending: {}", sanitised(&why)));
+    }
     if namespace.verdict.capped {
         text.line(format_args!(
             "  capped: there are too many selectors, peers or ports to judge exactly, so the worse was assumed"

@@ -212,7 +212,13 @@ fn exit_code_is_0_only_where_every_namespace_is_isolated_exempt_or_excluded() {
         (namespace("team-a", ""), "exposed", 1),
         (labelled("team-a", enforce, ""), "pending", 1),
         (labelled("team-a", &format!("{enforce}, ringfence.dev/isolated: \"true\""), ""), "pending", 1),
-        (format!("{DENY}{}", labelled("team-a", enforce, "")), "isolated", 0),
+        // Effective, and without what the profile has. A label that a manifest brings along counts for nothing.
+        (format!("{DENY}{}", labelled("team-a", enforce, "")), "pending", 1),
+        (
+            format!("{DENY}{}", labelled("team-a", &format!("{enforce}, ringfence.dev/isolated: \"true\""), "")),
+            "pending",
+            1,
+        ),
         (exempt(&format!("ringfence.dev/exempt-reason: why, ringfence.dev/exempt-until: \"{soon}\"")), "exempt", 0),
         (exempt(&format!("ringfence.dev/exempt-reason: why, ringfence.dev/exempt-until: \"{until}\"")), "pending", 1),
         (namespace("kube-system", ""), "excluded", 0),

@@ -40,6 +40,7 @@ fn namespace(name: &str, state: State, accepted: bool) -> Judged {
         verdict: verdict::judge(&[], &Criteria::default()),
         extent: Extent::default(),
         host_network: Vec::new(),
+        missing: Vec::new(),
         accepted,
     }
 }

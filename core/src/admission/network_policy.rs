@@ -346,7 +346,7 @@ fn name_taken(change: &Change, request: &Request<'_>, context: &Context<'_>) -> 
         Reason::ManagedPolicy,
         format!(
             "{} in namespace {:?} is refused: the name belongs to a policy of the namespace's baseline, and this one says \
-             something else; use another name",
+             something else; use another name, or the baseline's rules",
             change.what(),
             request.namespace
         ),

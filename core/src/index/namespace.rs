@@ -359,12 +359,18 @@ impl Namespace {
     /// that stands in for it ([`stand_in`]).
     #[must_use]
     pub fn is_in_place(&self, profile: &Profile) -> bool {
+        self.missing_of(profile).next().is_none()
+    }
+
+    /// The names of the profile's policies that are not in place.
+    pub fn missing_of<'a>(&'a self, profile: &'a Profile) -> impl Iterator<Item = &'a str> {
         let says =
             |name: &str, spec: &Spec| self.policy(name).is_some_and(|there| !there.deleting && there.spec == *spec);
-        profile.policies().iter().all(|policy| {
+        let is_missing = move |policy: &&crate::profile::Policy| {
             let spec = &policy.parsed.spec;
-            says(&policy.name, spec) || says(&stand_in(&policy.name), spec)
-        })
+            !says(&policy.name, spec) && !says(&stand_in(&policy.name), spec)
+        };
+        profile.policies().iter().filter(is_missing).map(|policy| policy.name.as_str())
     }
 
     /// Whether a governed namespace is isolated, judged by a profile: the baseline is effective and the profile's policies

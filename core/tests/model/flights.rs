@@ -12,7 +12,7 @@ use super::code::{Code, TEAM, policy_uid};
 use super::moves::{Move, wishes};
 use super::numbers::Numbered;
 use super::state::{
-    Cause, Id, NAMES, Pending, Policies, Policy, Profile, RESERVED, Reserved, SLOTS, Says, State, Version, View,
+    Cause, Id, NAMES, Pending, Policies, Policy, RESERVED, Reserved, SLOTS, Says, State, Version, View,
 };
 use super::webhook::{By, PolicyChange, Verdict};
 
