@@ -49,11 +49,17 @@ fn furnished(bed: &Bed, namespace: &str) {
     assert!(is_held(bed, namespace, "waits"));
 }
 
-/// Opens a namespace past the webhooks, with a policy that is not Ringfence's to repair: from now on pods wait.
+/// Opens a namespace while it is only warned, which nothing closes afterwards: from then on pods wait.
 fn hold_pods(bed: &Bed, namespace: &str) {
-    let file = bed.path(&format!("{namespace}-wide.json"));
-    std::fs::write(&file, policy(namespace, "wide", &opens_ingress())).unwrap();
-    as_controller(bed, &["apply", "-f", &file.to_string_lossy()]).expect_ok();
+    let mode = |mode: &str| {
+        let label = format!("ringfence.dev/mode={mode}");
+        bed.kubectl(&["label", "--overwrite", "namespace", namespace, &label]).expect_ok();
+    };
+    mode("warn");
+    let wide = policy(namespace, "wide", &opens_ingress());
+    // What it has not heard of yet, Ringfence takes for enforced.
+    eventually("the mode is known", || bed.kubectl_stdin(&["create", "-f", "-"], &wide).ok);
+    mode("enforce");
     eventually("what is in the way is written down", || !conflict(bed, namespace).is_empty());
     until_pods_are_held(bed, namespace);
 }
