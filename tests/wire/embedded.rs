@@ -57,13 +57,13 @@ fn what_the_controller_still_does_to_a_deleted_namespace_does_not_bring_it_back(
 #[test]
 fn a_deleted_policy_with_a_finalizer_counts_for_holes_until_the_finalizer_is_cleared() {
     let server = server_with(&json!({}), TEAM_A);
-    let spec = json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{ "from": [{ "ipBlock": { "cidr": "0.0.0.0/1" } }] }] });
+    let spec = json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{ "from": [{ "ipBlock": { "cidr": "20.0.0.0/7" } }] }] });
     let mut low = policy("low", &spec);
     low["metadata"]["finalizers"] = json!(["example.com/wait"]);
     assert_eq!(write(&server, "CREATE", "team-a", Some(&low), None)["allowed"], true);
     assert_eq!(write(&server, "DELETE", "team-a", None, Some(&low))["allowed"], true);
     let mut high = policy("high", &spec);
-    high["spec"]["ingress"][0]["from"][0]["ipBlock"]["cidr"] = json!("128.0.0.0/1");
+    high["spec"]["ingress"][0]["from"][0]["ipBlock"]["cidr"] = json!("40.0.0.0/7");
     assert_eq!(
         write(&server, "CREATE", "team-a", Some(&high), None)["allowed"],
         false,
