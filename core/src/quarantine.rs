@@ -70,8 +70,7 @@ impl Quarantined {
     #[must_use]
     pub fn is_over(self, policy: &NetworkPolicy) -> bool {
         let mut named = Direction::BOTH.into_iter().filter(|direction| self.has(*direction)).peekable();
-        named.peek().is_some()
-            && named.all(|direction| policy.spec.rules(direction).is_some_and(|rules| !rules.is_empty()))
+        named.peek().is_some() && named.all(|direction| policy.spec.has_rules(direction))
     }
 }
 
@@ -144,12 +143,8 @@ pub fn suspects(
                 direction,
                 reason: hole,
             });
-            let rules = match direction {
-                Direction::Ingress => &mut policies[index].to_mut().spec.ingress,
-                Direction::Egress => &mut policies[index].to_mut().spec.egress,
-            };
             // It takes part by its rules, so that there are some.
-            *rules = Some(Vec::new());
+            *policies[index].to_mut().spec.rules_mut(direction) = Some(Vec::new());
         }
     }
     suspects

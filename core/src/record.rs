@@ -13,7 +13,7 @@ use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 
 use crate::index::{Namespace, is_excused};
-use crate::policy::NetworkPolicy;
+use crate::policy::{Direction, NetworkPolicy};
 use crate::profile::Profile;
 
 /// See the module.
@@ -87,8 +87,7 @@ impl Record {
 
 /// Managed policies are never quarantined, and one without rules opens nothing.
 fn is_recorded(policy: &NetworkPolicy) -> bool {
-    let has_rules = |rules: &Option<Vec<crate::policy::Rule>>| rules.as_ref().is_some_and(|rules| !rules.is_empty());
-    !policy.managed && (has_rules(&policy.spec.ingress) || has_rules(&policy.spec.egress))
+    !policy.managed && Direction::BOTH.into_iter().any(|direction| policy.spec.has_rules(direction))
 }
 
 /// The write of a policy's spec. On an embedded cluster, which gives no uid, it is the name and what the policy says.

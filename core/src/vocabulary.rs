@@ -34,7 +34,7 @@ pub const EFFECTIVE: &str = "ringfence.dev/effective";
 /// The annotations of a Namespace that only the controller writes.
 pub const CONTROLLERS_ANNOTATIONS: [&str; 2] = [CONFLICT, EFFECTIVE];
 /// Annotation on a NetworkPolicy: the controller has removed the rules of one direction, because they opened a hole that
-/// the profile denies ([`crate::quarantine::Quarantine`]). The controller writes the annotation, and any user may remove it.
+/// the profile denies ([`crate::quarantine::Quarantined`]). The controller writes the annotation, and any user may remove it.
 pub const QUARANTINED: &str = "ringfence.dev/quarantined";
 /// Label on a Pod that is held.
 pub const HELD: &str = "ringfence.dev/held";

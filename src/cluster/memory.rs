@@ -8,8 +8,8 @@ use ringfence_core::index::reservations::Reservation;
 use ringfence_core::index::{Index, Namespace};
 use ringfence_core::object::{Object, ObjectMeta};
 use ringfence_core::plan::Action;
+use ringfence_core::policy::NetworkPolicy;
 use ringfence_core::policy::parse::{self, Source};
-use ringfence_core::policy::{Direction, NetworkPolicy};
 use ringfence_core::quarantine::{Quarantined, Suspect};
 use ringfence_core::vocabulary::Mode;
 use serde_json::value::RawValue;
@@ -108,11 +108,9 @@ fn store(index: &mut Index, request: &Request<'_>, raw: Option<&RawValue>, metad
 /// Takes the rules of one direction out of a policy.
 fn quarantine(namespace: &mut Namespace, suspect: &Suspect) {
     let Some(mut policy) = namespace.policy(&suspect.name).cloned() else { return };
-    let rules = match suspect.direction {
-        Direction::Ingress => &mut policy.spec.ingress,
-        Direction::Egress => &mut policy.spec.egress,
-    };
-    *rules = rules.take().map(|_| Vec::new());
+    if let Some(rules) = policy.spec.rules_mut(suspect.direction) {
+        rules.clear();
+    }
     policy.quarantined = policy.quarantined.with(suspect.direction);
     namespace.put_policy(policy);
 }

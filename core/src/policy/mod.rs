@@ -122,6 +122,20 @@ impl Spec {
             Direction::Egress => self.egress.as_deref(),
         }
     }
+
+    /// The same, to be changed.
+    pub fn rules_mut(&mut self, direction: Direction) -> &mut Option<Vec<Rule>> {
+        match direction {
+            Direction::Ingress => &mut self.ingress,
+            Direction::Egress => &mut self.egress,
+        }
+    }
+
+    /// Whether the policy lets anything through in a direction by a rule of its own.
+    #[must_use]
+    pub fn has_rules(&self, direction: Direction) -> bool {
+        self.rules(direction).is_some_and(|rules| !rules.is_empty())
+    }
 }
 
 /// One rule: peers AND ports (`NetworkPolicyIngressRule`, `NetworkPolicyEgressRule`).

@@ -101,7 +101,9 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    fn new(name: &str, absent: bool, all_but: bool, texts: &Texts) -> Self {
+    /// A requirement on the key of a name, which is empty where no selector holds it: these values or, where `all_but`, all
+    /// others; and whether the key may be absent.
+    pub(super) fn new(name: &str, absent: bool, all_but: bool, texts: &Texts) -> Self {
         let name = fitting(name);
         let mut order: Vec<u32> = (0..u32::try_from(texts.len()).unwrap_or(u32::MAX)).collect();
         let text = |index: &u32| texts.bytes_at(*index as usize);
@@ -134,12 +136,7 @@ impl KeySet {
         Self::new("", absent, all_but, &texts)
     }
 
-    /// The requirement of a selector on a key: `In` or, where `all_but`, `NotIn` these values.
-    pub(super) fn named(name: &str, absent: bool, all_but: bool, values: &Texts) -> Self {
-        Self::new(name, absent, all_but, values)
-    }
-
-    /// The same, of a key.
+    /// The same, on a key of this name.
     fn renamed(self, name: &str) -> Self {
         let name = fitting(name);
         if self.name() == name {
@@ -153,10 +150,6 @@ impl KeySet {
         text_of(&self.packed[..usize::from(self.name)])
     }
 
-    fn len(&self) -> usize {
-        self.count as usize
-    }
-
     fn has_no_values(&self) -> bool {
         self.count == 0
     }
@@ -165,13 +158,13 @@ impl KeySet {
     fn end(&self, index: usize) -> usize {
         let at = usize::from(self.name) + 4 * index;
         match self.packed.get(at..at + 4) {
-            Some(&[a, b, c, d]) if index + 1 < self.len() => u32::from_le_bytes([a, b, c, d]) as usize,
+            Some(&[a, b, c, d]) if index + 1 < self.mentions() => u32::from_le_bytes([a, b, c, d]) as usize,
             _ => self.packed.len() - self.values_at(),
         }
     }
 
     fn values_at(&self) -> usize {
-        usize::from(self.name) + 4 * self.len().saturating_sub(1)
+        usize::from(self.name) + 4 * self.mentions().saturating_sub(1)
     }
 
     fn value(&self, index: usize) -> &[u8] {
@@ -180,7 +173,7 @@ impl KeySet {
     }
 
     fn has(&self, value: &[u8]) -> bool {
-        let (mut from, mut to) = (0, self.len());
+        let (mut from, mut to) = (0, self.mentions());
         while from < to {
             let middle = from + (to - from) / 2;
             match self.value(middle).cmp(value) {
@@ -193,7 +186,7 @@ impl KeySet {
     }
 
     fn values(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|index| self.value(index))
+        (0..self.mentions()).map(|index| self.value(index))
     }
 
     /// What several requirements on one key come to. A key may be named by thousands of them, with thousands of values.
@@ -206,7 +199,7 @@ impl KeySet {
         }
         let excluded = Self::new(first.name(), absent, true, &excluded);
         let lists: Vec<&Self> = sets.iter().filter(|set| !set.all_but).collect();
-        let Some(shortest) = lists.iter().min_by_key(|list| list.len()) else { return excluded };
+        let Some(shortest) = lists.iter().min_by_key(|list| list.mentions()) else { return excluded };
         let mut left = Texts::default();
         for value in shortest.values().filter(|value| !excluded.has(value) && lists.iter().all(|list| list.has(value)))
         {
@@ -280,7 +273,7 @@ impl KeySet {
 
     /// How many values [`Self::mentioned`] lists.
     pub(super) fn mentions(&self) -> usize {
-        self.len()
+        self.count as usize
     }
 
     /// Whether a value that no requirement names is admitted. A value that one names then is not, and the reverse.
@@ -495,7 +488,7 @@ impl std::fmt::Display for Listed<'_> {
 impl std::fmt::Display for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.absent, self.all_but) {
-            (false, false) if self.len() == 1 => write!(f, "= {}", Listed(self)),
+            (false, false) if self.mentions() == 1 => write!(f, "= {}", Listed(self)),
             (false, false) => write!(f, "in ({})", Listed(self)),
             (true, false) if self.has_no_values() => write!(f, "is absent"),
             (true, false) => write!(f, "is absent or in ({})", Listed(self)),

@@ -24,45 +24,43 @@ pub(super) enum Question {
 }
 
 impl Question {
-    /// Whether none of the policies in both sets could have a part in the answer, so that it is no. This is free, so that
-    /// what nobody could open is never taken for a hole, even past the cap.
-    fn is_helpless(self, union: &Union, set: &Set, within: &Set) -> bool {
-        let none_in = |helpers: &Set| !helpers.intersection(set).any(|index| within.contains(index));
+    /// The peers and the group of ports that it is about.
+    fn about(self) -> (Peers, Option<usize>) {
         match self {
-            Self::Over(peers, _) => union.helpers(peers, None).any(none_in),
-            Self::SomeOver(_) => union.helpers(Peers::Any, None).all(none_in),
-            Self::On(peers, group) => union.helpers(peers, Some(group)).any(none_in),
+            Self::Over(peers, _) => (peers, None),
+            Self::SomeOver(_) => (Peers::Any, None),
+            Self::On(peers, group) => (peers, Some(group)),
+        }
+    }
+
+    /// Whether none of the policies could have a part in the answer, so that it is no. This is free, so that what nobody
+    /// could open is never taken for a hole, even past the cap.
+    fn is_helpless(self, union: &Union, set: &Set) -> bool {
+        let (peers, group) = self.about();
+        let mut helpers = union.helpers(peers, group);
+        match self {
+            Self::SomeOver(_) => helpers.all(|helpers| helpers.is_disjoint(set)),
+            Self::Over(..) | Self::On(..) => helpers.any(|helpers| helpers.is_disjoint(set)),
         }
     }
 
     pub(super) fn ask(self, union: &mut Union, set: &Set, budget: &mut Budget) -> Result<bool, Capped> {
-        // Free, so that what nobody could open is never taken for a hole, even past the cap.
-        let helpless =
-            |union: &Union, peers, group| union.helpers(peers, group).any(|helpers| helpers.is_disjoint(set));
-        match self {
-            Self::Over(peers, ports) => {
-                Ok(!helpless(union, peers, None) && union.counts(set, budget)?[peers as usize] > ports)
-            }
-            Self::SomeOver(ports) => {
-                if Peers::EACH.into_iter().all(|peers| helpless(union, peers, None)) {
-                    return Ok(false);
-                }
-                let counts: Counts = union.counts(set, budget)?;
-                Ok(Peers::EACH.into_iter().any(|peers| counts[peers as usize] > ports))
-            }
-            Self::On(peers, group) => {
-                Ok(!helpless(union, peers, Some(group)) && union.on(group, set, budget)?.has(peers))
-            }
+        if self.is_helpless(union, set) {
+            return Ok(false);
         }
+        Ok(match self {
+            Self::Over(peers, ports) => union.counts(set, budget)?[peers as usize] > ports,
+            Self::SomeOver(ports) => {
+                let counts: Counts = union.counts(set, budget)?;
+                Peers::EACH.into_iter().any(|peers| counts[peers as usize] > ports)
+            }
+            Self::On(peers, group) => union.on(group, set, budget)?.has(peers),
+        })
     }
 
     /// Adds the policies that could have a part in the answer.
     pub(super) fn helpers(self, union: &Union, to: &mut Set) {
-        let (peers, group) = match self {
-            Self::Over(peers, _) => (peers, None),
-            Self::SomeOver(_) => (Peers::Any, None),
-            Self::On(peers, group) => (peers, Some(group)),
-        };
+        let (peers, group) = self.about();
         for helpers in union.helpers(peers, group) {
             to.union_with(helpers);
         }
@@ -118,7 +116,7 @@ impl<'a> Judgement<'a> {
         let mut policies: Vec<&NetworkPolicy> = Vec::new();
         let mut place: HashMap<*const NetworkPolicy, usize> = HashMap::new();
         let [before, after] = [before, after].map(|side| {
-            let with_rules = side.iter().filter(|p| p.spec.rules(direction).is_some_and(|rules| !rules.is_empty()));
+            let with_rules = side.iter().filter(|policy| policy.spec.has_rules(direction));
             let indices: Vec<usize> = with_rules
                 .map(|policy| {
                     *place.entry(std::ptr::from_ref(*policy)).or_insert_with(|| {
@@ -284,16 +282,6 @@ impl<'a> Judgement<'a> {
     /// counts.
     pub(super) fn search(&mut self, wanted: &Wanted<'_>, scope: Scope) -> Result<Option<Found>, Capped> {
         let Self { before, after, union, pods, budget, .. } = self;
-        if let Ok(space) = &*pods
-            && wanted.yes.is_helpless(union, after, space.within(scope))
-        {
-            return Ok(None);
-        }
-        // What even all policies together do not let through, no pod's do: this answers most questions.
-        if !wanted.yes.ask(union, after, budget)? {
-            return Ok(None);
-        }
-        budget.spend(8 + after.len() / 16)?;
         let within = |side: &Set| {
             let mut side = side.clone();
             if let Ok(space) = &*pods {
@@ -301,7 +289,16 @@ impl<'a> Judgement<'a> {
             }
             side
         };
-        let (after, before) = (within(after), within(before));
+        let after_within = within(after);
+        if wanted.yes.is_helpless(union, &after_within) {
+            return Ok(None);
+        }
+        // What even all policies together do not let through, no pod's do: this answers most questions.
+        if !wanted.yes.ask(union, after, budget)? {
+            return Ok(None);
+        }
+        budget.spend(8 + after.len() / 16)?;
+        let (after, before) = (after_within, within(before));
         if !wanted.yes.ask(union, &after, budget)? {
             return Ok(None);
         }

@@ -375,13 +375,8 @@ impl Union {
         let mut alone = Set::with_capacity(self.groups_of.len());
         alone.insert(policy);
         let counts = self.counts(&alone, budget)?;
-        let classes = match peers {
-            Peers::Any => &Peers::EACH[..],
-            Peers::Cluster => &Peers::EACH[..1],
-            Peers::Ipv4 => &Peers::EACH[1..2],
-            Peers::Ipv6 => &Peers::EACH[2..],
-        };
-        Ok(classes.iter().any(|class| counts[*class as usize] > 0))
+        let stands_for = |class: &Peers| !of(*class).is_disjoint(of(peers));
+        Ok(Peers::EACH.into_iter().filter(stands_for).any(|class| counts[class as usize] > 0))
     }
 
     /// The classes that these policies let in on the ports of a group.

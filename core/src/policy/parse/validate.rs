@@ -292,7 +292,7 @@ pub(super) fn label_selector(written: &LabelSelector, path: &str, errors: &mut E
         let mut one = Texts::default();
         one.push(value);
         meter::charge(copies * (key.len() + value.len()))?;
-        requirements.push(KeySet::named(key, false, false, &one));
+        requirements.push(KeySet::new(key, false, false, &one));
     }
     for (i, requirement) in written.match_expressions.0.iter().enumerate() {
         let path = format!("{path}.matchExpressions[{i}]");
@@ -331,7 +331,7 @@ pub(super) fn label_selector(written: &LabelSelector, path: &str, errors: &mut E
         if wants_values {
             values.iter().filter(|value| is_label_value(value)).for_each(|value| valid.push(value));
         }
-        requirements.push(KeySet::named(&requirement.key, absent, all_but, &valid));
+        requirements.push(KeySet::new(&requirement.key, absent, all_but, &valid));
     }
     Ok(Selector::all_of(requirements))
 }
