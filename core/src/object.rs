@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -28,6 +29,38 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// A list whose memory is counted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct List<T>(pub(crate) Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut list = List::default();
+                while let Some(item) = seq.next_element()? {
+                    meter::push(&mut list.0, item).map_err(serde::de::Error::custom)?;
+                }
+                Ok(list)
+            }
+        }
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
+}
+
 /// Decodes a list of which null is the empty one, and counts the memory that it takes.
 ///
 /// # Errors
@@ -37,33 +70,6 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    struct List<T>(Vec<T>);
-    impl<T> Default for List<T> {
-        fn default() -> Self {
-            Self(Vec::new())
-        }
-    }
-    impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Items<T>(std::marker::PhantomData<T>);
-            impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
-                type Value = List<T>;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a sequence")
-                }
-
-                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                    let mut list = Vec::new();
-                    while let Some(item) = seq.next_element()? {
-                        meter::push(&mut list, item).map_err(serde::de::Error::custom)?;
-                    }
-                    Ok(List(list))
-                }
-            }
-            deserializer.deserialize_seq(Items(std::marker::PhantomData))
-        }
-    }
     nullable(deserializer).map(|List(list)| list)
 }
 

@@ -12,9 +12,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::Source;
 use super::validate::{Errors, label_selector, peer, port};
-use super::wire::{self, List, OrDefault};
+use super::wire::{self, OrDefault};
 use crate::meter::{self, Exhausted};
-use crate::object::ObjectMeta;
+use crate::object::{List, ObjectMeta};
 use crate::policy::ports::Ports;
 use crate::policy::selectors::Selector;
 use crate::policy::{Direction, Heap, Peer, Rule};
@@ -85,12 +85,12 @@ impl<T: Heap + Eq + Hash> Distinct<T> {
 }
 
 /// What is read from a map, field by field.
-pub(super) trait Fields {
+pub(super) trait Fields<'de> {
     /// The fields that are read. All others are dropped.
     fn names(&self) -> &'static [&'static str];
 
     /// Reads one of them.
-    fn field<'de, A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error>;
+    fn field<A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error>;
 }
 
 /// What is read from a list, item by item.
@@ -131,7 +131,7 @@ impl Visitor<'_> for FieldName {
 }
 
 macro_rules! or_null {
-    ($seed:ident, $bound:ident, $read:ident) => {
+    ($seed:ident, $bound:path, $read:ident) => {
         impl<'de, T: $bound> DeserializeSeed<'de> for $seed<'_, T> {
             type Value = ();
 
@@ -162,10 +162,10 @@ macro_rules! or_null {
     };
 }
 
-or_null!(InMap, Fields, deserialize_map);
+or_null!(InMap, Fields<'de>, deserialize_map);
 or_null!(InList, Items, deserialize_seq);
 
-impl<'de, T: Fields> Visitor<'de> for InMap<'_, T> {
+impl<'de, T: Fields<'de>> Visitor<'de> for InMap<'_, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,47 +210,30 @@ pub(super) struct Object<'de> {
     pub(super) spec: Spec,
 }
 
-/// Reads the object, whose metadata borrow from the text.
+/// Reads the object, whose metadata borrow from the text. It is no object where it is null.
 pub(super) struct InObject<'a, 'de>(pub(super) &'a mut Object<'de>);
 
 impl<'de> DeserializeSeed<'de> for InObject<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_map(InMap(self.0))
     }
 }
 
-impl<'de> Visitor<'de> for InObject<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
+impl<'de> Fields<'de> for Object<'de> {
+    fn names(&self) -> &'static [&'static str] {
+        &["metadata", "spec"]
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let (mut metadata, mut spec) = (false, false);
-        while let Some(name) = map.next_key_seed(FieldName(&["metadata", "spec"]))? {
-            match name {
-                Some(name @ "metadata") => {
-                    if std::mem::replace(&mut metadata, true) {
-                        return Err(Error::duplicate_field(name));
-                    }
-                    let read: Option<ObjectMeta<'de>> = map.next_value()?;
-                    self.0.metadata = read.unwrap_or_default();
-                }
-                Some(name) => {
-                    if std::mem::replace(&mut spec, true) {
-                        return Err(Error::duplicate_field(name));
-                    }
-                    map.next_value_seed(InMap(&mut self.0.spec))?;
-                }
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
+    fn field<A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error> {
+        if name == "metadata" {
+            let OrDefault(metadata) = map.next_value()?;
+            self.metadata = metadata;
+            Ok(())
+        } else {
+            map.next_value_seed(InMap(&mut self.spec))
         }
-        Ok(())
     }
 }
 
@@ -271,7 +254,7 @@ impl Rules {
 /// `spec`.
 pub(super) struct Spec {
     pub(super) pods: Option<Selector>,
-    pub(super) policy_types: Vec<String>,
+    pub(super) policy_types: Vec<OrDefault<String>>,
     pub(super) ingress: Rules,
     pub(super) egress: Rules,
     pub(super) errors: Errors,
@@ -285,12 +268,12 @@ impl Spec {
     }
 }
 
-impl Fields for Spec {
+impl<'de> Fields<'de> for Spec {
     fn names(&self) -> &'static [&'static str] {
         &["podSelector", "policyTypes", "ingress", "egress"]
     }
 
-    fn field<'de, A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error> {
+    fn field<A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error> {
         let errors = &mut self.errors;
         match name {
             "podSelector" => {
@@ -303,7 +286,7 @@ impl Fields for Spec {
                 Ok(())
             }
             "policyTypes" => {
-                let OrDefault(List(written)) = map.next_value::<OrDefault<List<String>>>()?;
+                let OrDefault(List(written)) = map.next_value()?;
                 self.policy_types = written;
                 Ok(())
             }
@@ -375,7 +358,7 @@ impl<'a> RuleItem<'a> {
     }
 }
 
-impl Fields for RuleItem<'_> {
+impl<'de> Fields<'de> for RuleItem<'_> {
     fn names(&self) -> &'static [&'static str] {
         match self.direction {
             Direction::Ingress => &["from", "ports"],
@@ -383,7 +366,7 @@ impl Fields for RuleItem<'_> {
         }
     }
 
-    fn field<'de, A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error> {
+    fn field<A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error> {
         if name == "ports" {
             map.next_value_seed(InList(&mut PortList(self)))
         } else {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::names::{is_label_value, is_port_name, is_qualified_name};
 use super::stream::{self, Distinct};
-use super::wire::{self, IntOrString, LabelSelector};
+use super::wire::{self, IntOrString, LabelSelector, OrDefault};
 use super::{FieldError, NOTED, Noncanonical, Notes, Source, shortened};
 use crate::meter::{self, Exhausted};
 use crate::policy::ports::{PORTS, Ports, Protocol};
@@ -89,7 +89,7 @@ pub(super) fn network_policy(
 }
 
 /// Absent types are Ingress, and Egress where there is an egress rule.
-fn policy_types(written: &[String], writes_egress: bool, errors: &mut Errors) -> (bool, bool) {
+fn policy_types(written: &[OrDefault<String>], writes_egress: bool, errors: &mut Errors) -> (bool, bool) {
     if written.is_empty() {
         return (true, writes_egress);
     }
@@ -98,7 +98,7 @@ fn policy_types(written: &[String], writes_egress: bool, errors: &mut Errors) ->
         errors.add("spec.policyTypes", &count, "more than two policy types", "list Ingress, Egress, or both, once");
     }
     let (mut ingress, mut egress) = (false, false);
-    for (i, kind) in written.iter().enumerate() {
+    for (i, OrDefault(kind)) in written.iter().enumerate() {
         match kind.as_str() {
             "Ingress" => ingress = true,
             "Egress" => egress = true,
@@ -294,7 +294,7 @@ pub(super) fn label_selector(written: &LabelSelector, path: &str, errors: &mut E
         meter::charge(copies * (key.len() + value.len()))?;
         requirements.push(KeySet::new(key, false, false, &one));
     }
-    for (i, requirement) in written.match_expressions.0.iter().enumerate() {
+    for (i, OrDefault(requirement)) in written.match_expressions.0.iter().enumerate() {
         let path = format!("{path}.matchExpressions[{i}]");
         if !is_qualified_name(&requirement.key) {
             errors.add(format!("{path}.key"), &requirement.key, "not a label key", key_fix);

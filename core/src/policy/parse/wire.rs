@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::meter;
-use crate::object::nullable;
+use crate::object::{List, nullable};
 use crate::policy::selectors::Texts;
 
 crate::object::from_map_only!(Peer, IpBlock, Port, LabelSelector, Requirement);
@@ -22,38 +22,6 @@ pub(super) struct OrDefault<T>(pub(super) T);
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for OrDefault<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         nullable(deserializer).map(Self)
-    }
-}
-
-/// A list whose memory is counted.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct List<T>(pub(super) Vec<T>);
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Counted<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for Counted<T> {
-            type Value = List<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sequence")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut list = List::default();
-                while let Some(OrDefault(item)) = seq.next_element()? {
-                    meter::push(&mut list.0, item).map_err(serde::de::Error::custom)?;
-                }
-                Ok(list)
-            }
-        }
-        deserializer.deserialize_seq(Counted(std::marker::PhantomData))
     }
 }
 
@@ -153,7 +121,7 @@ pub(super) struct LabelSelector {
     #[serde(deserialize_with = "nullable")]
     pub(super) match_labels: UniqueMap,
     #[serde(deserialize_with = "nullable")]
-    pub(super) match_expressions: List<Requirement>,
+    pub(super) match_expressions: List<OrDefault<Requirement>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
