@@ -496,18 +496,18 @@ fn too_complex(change: &Change, namespace: &str, direction: Direction) -> Decisi
 /// Changes of what is there are never refused for that: a limit that was lowered must not stand in the way of a repair.
 fn too_many(change: &Change, namespace: &str, before: &[&NetworkPolicy], context: &Context<'_>) -> Option<Decision> {
     let limits = &context.config.limits;
-    let (count, most) = (before.len(), limits.policies_per_namespace);
     let new = change.new.as_ref().filter(|new| !new.managed)?;
-    let size = |policies: &[&NetworkPolicy]| policies.iter().map(|policy| policy.size() as u64).sum::<u64>();
+    let (count, most) = (before.len(), limits.policies_per_namespace);
     let problem = if change.old.is_none() && count >= most {
         format!("the namespace has {count} policies, and may have {most} (limits.policiesPerNamespace)")
     } else {
-        let grown = new.size() > change.old.as_ref().map_or(0, NetworkPolicy::size);
-        let bytes =
-            size(before).saturating_sub(change.old.as_ref().map_or(0, NetworkPolicy::size) as u64) + new.size() as u64;
+        let (old, new) = (change.old.as_ref().map_or(0, NetworkPolicy::size), new.size());
+        if new <= old {
+            return None;
+        }
+        let bytes = (before.iter().map(|policy| policy.size()).sum::<usize>().saturating_sub(old) + new) as u64;
         let most = limits.policy_bytes_per_namespace;
-        // Nearly every policy is far below what could be too much, so most are not looked at.
-        if !grown || bytes <= most {
+        if bytes <= most {
             return None;
         }
         format!(
@@ -518,8 +518,8 @@ fn too_many(change: &Change, namespace: &str, before: &[&NetworkPolicy], context
     Some(Decision::deny(
         Reason::TooManyPolicies,
         format!(
-            "{} in namespace {namespace:?} is refused: {problem}, since all of them are held to judge its isolation; merge policies, delete what is not needed, or ask a cluster \
-             administrator for a higher limit",
+            "{} in namespace {namespace:?} is refused: {problem}, since all of them are held to judge its isolation; merge \
+             policies, delete what is not needed, or ask a cluster administrator for a higher limit",
             change.what()
         ),
     ))
