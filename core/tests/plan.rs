@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use ringfence_core::config::Config;
 use ringfence_core::index::{Index, Namespace, Pod, State};
 use ringfence_core::plan::{Action, Conflict, Notice, Plan, plan};
+use ringfence_core::policy::NetworkPolicy;
 use ringfence_core::policy::parse::{Source, network_policy};
-use ringfence_core::policy::{Direction, NetworkPolicy};
 use ringfence_core::quarantine::Quarantined;
 use ringfence_core::record::Record;
 use ringfence_core::vocabulary::Mode;
@@ -96,10 +96,7 @@ impl Start {
                 Action::Prune(name) => assert!(namespace.remove_policy(name)),
                 Action::Quarantine(suspect) => {
                     let mut policy = namespace.policy(&suspect.name).unwrap().clone();
-                    let rules = match suspect.direction {
-                        Direction::Ingress => &mut policy.spec.ingress,
-                        Direction::Egress => &mut policy.spec.egress,
-                    };
+                    let rules = policy.spec.rules_mut(suspect.direction);
                     assert!(rules.replace(Vec::new()).is_some_and(|rules| !rules.is_empty()), "{suspect:?}");
                     policy.quarantined = policy.quarantined.with(suspect.direction);
                     namespace.put_policy(policy);
@@ -270,16 +267,22 @@ fn a_managed_policy_that_the_profile_does_not_have_is_pruned_and_others_stay() {
     assert!(actions[..prune].iter().all(|action| matches!(action, Action::Apply(_))));
 }
 
-/// The policy that should take its place is another user's, and isolates one pod only.
-#[test]
-fn a_policy_that_the_profile_does_not_have_goes_once_one_under_another_name_stands_in() {
+/// A namespace whose profile was `deny-all`, and is one of another name by now. Policies that isolate one pod only have these
+/// names.
+fn in_another_profile(taken: &[&str]) -> (Config, Start) {
     let config = Config::parse(&json!({ "profiles": { "edge": { "policies": [
         { "name": "edge-deny", "spec": deny_all() } ] } } }))
     .unwrap();
     let narrow = json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] });
-    let start = labelled(Some("edge"), Some("enforce"), Some("true"))
-        .with(&policy("default-deny-all", true, &deny_all()))
-        .with(&policy("edge-deny", false, &narrow));
+    let start =
+        labelled(Some("edge"), Some("enforce"), Some("true")).with(&policy("default-deny-all", true, &deny_all()));
+    (config, taken.iter().fold(start, |start, name| start.with(&policy(name, false, &narrow))))
+}
+
+/// The policy that should take its place is another user's, and isolates one pod only.
+#[test]
+fn a_policy_that_the_profile_does_not_have_goes_once_one_under_another_name_stands_in() {
+    let (config, start) = in_another_profile(&["edge-deny"]);
     let (namespace, actions) = start.settled(&config);
     let names: Vec<&str> = namespace.policies().map(|policy| policy.name.as_str()).collect();
     assert_eq!(names, ["edge-deny", "edge-deny-ringfence"]);
@@ -300,14 +303,7 @@ fn a_policy_that_the_profile_does_not_have_goes_once_one_under_another_name_stan
 /// Both names are taken by policies that isolate one pod only: the old policy is what isolates the others.
 #[test]
 fn a_policy_that_the_profile_does_not_have_stays_while_the_baseline_depends_on_it() {
-    let config = Config::parse(&json!({ "profiles": { "edge": { "policies": [
-        { "name": "edge-deny", "spec": deny_all() } ] } } }))
-    .unwrap();
-    let narrow = json!({ "podSelector": { "matchLabels": { "a": "b" } }, "policyTypes": ["Ingress"] });
-    let start = labelled(Some("edge"), Some("enforce"), Some("true"))
-        .with(&policy("default-deny-all", true, &deny_all()))
-        .with(&policy("edge-deny", false, &narrow))
-        .with(&policy("edge-deny-ringfence", false, &narrow));
+    let (config, start) = in_another_profile(&["edge-deny", "edge-deny-ringfence"]);
     let (namespace, _) = start.settled(&config);
     let text = namespace.conflict.clone().unwrap();
     assert!(text.contains("edge-deny-ringfence is not managed") && text.contains("is not of this profile"), "{text}");
