@@ -21,6 +21,7 @@ pub mod fix;
 pub mod inventory;
 pub mod manifests;
 pub mod metrics;
+mod pace;
 pub mod report;
 pub mod server;
 pub mod shutdown;

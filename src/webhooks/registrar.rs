@@ -25,15 +25,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::probe::{Probe, probe};
-use super::template::{Configuration, Templates, Wanted, desired, is_armed, is_stored, reached_by};
+use super::template::{Configuration, Templates, Wanted, desired, is_stored, reached_by};
 use crate::certs::trust::{READ_EVERY, watch_one};
 use crate::controller::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 
-/// Until a step is tried again that failed or was overtaken, and between two writes of the same, which doubles so many
-/// times: somebody else may write it, too.
+/// Until a step is tried again that failed or was overtaken.
 const AGAIN: Duration = Duration::from_secs(1);
-const DOUBLINGS: u32 = 6;
 
 /// Between two attempts to be reached, doubling to the longest.
 const PROBE: Duration = Duration::from_millis(100);
@@ -90,9 +89,7 @@ impl<C> Stored<C> {
 /// One configuration as this replica knows it.
 struct Known<C> {
     stored: Stored<C>,
-    /// What was written last, and when, and how often the same had been written not long before.
-    wrote: Option<(C, Instant)>,
-    again: u32,
+    wrote: Pace<C>,
 }
 
 struct View {
@@ -318,27 +315,27 @@ impl View {
 
 impl<C> Default for Known<C> {
     fn default() -> Self {
-        Self { stored: Stored::Unknown, wrote: None, again: 0 }
+        Self { stored: Stored::Unknown, wrote: Pace::default() }
     }
 }
 
 impl<C: Configuration> Known<C> {
     fn record(&self, metrics: &Metrics) {
         if !matches!(self.stored, Stored::Unknown) {
-            metrics.webhooks_armed(C::WEBHOOK, self.stored.get().is_some_and(is_armed));
+            metrics.webhooks_armed(C::WEBHOOK, self.stored.get().is_some_and(C::is_armed));
         }
     }
 
     /// Writes it where it is not as it is to be.
     async fn keep(&mut self, client: &Client, template: &C, wanted: Wanted<'_>) -> Result<Kept> {
         let stored = self.stored.get();
-        let armed = stored.is_some_and(is_armed);
+        let armed = stored.is_some_and(C::is_armed);
         let desired = desired(template, stored, Wanted { armed: wanted.armed || armed, ..wanted });
-        let kept = || if is_armed(&desired) { Kept::Armed } else { Kept::Unarmed };
+        let kept = || if desired.is_armed() { Kept::Armed } else { Kept::Unarmed };
         if stored.is_some_and(|stored| is_stored(&desired, stored)) {
             return Ok(kept());
         }
-        if let Some(left) = self.pause_before(&desired) {
+        if let Some(left) = self.wrote.left(&desired, is_stored) {
             return Ok(Kept::Paused(left));
         }
         let api: Api<C> = Api::all(client.clone());
@@ -349,7 +346,7 @@ impl<C: Configuration> Known<C> {
         };
         match written {
             Ok(written) => {
-                tracing::info!(configuration = C::WEBHOOK.as_str(), armed = is_armed(&written), "{what}");
+                tracing::info!(configuration = C::WEBHOOK.as_str(), armed = written.is_armed(), "{what}");
                 self.stored = Stored::Is(written);
             }
             // The watch tells what it is by now.
@@ -357,25 +354,7 @@ impl<C: Configuration> Known<C> {
             Err(error) => return Err(error).context("failed to write a webhook configuration"),
         }
         let kept = kept();
-        self.note_write(desired);
+        self.wrote.note(desired, is_stored);
         Ok(kept)
-    }
-
-    /// What is left of the time in which the same is not written again.
-    fn pause_before(&self, desired: &C) -> Option<Duration> {
-        let (_, wrote) = self.wrote.as_ref().filter(|(written, _)| is_stored(desired, written))?;
-        self.pause().checked_sub(wrote.elapsed()).filter(|left| !left.is_zero())
-    }
-
-    fn pause(&self) -> Duration {
-        AGAIN * 2_u32.pow(self.again.min(DOUBLINGS))
-    }
-
-    fn note_write(&mut self, desired: C) {
-        let soon = 4 * self.pause();
-        let again =
-            self.wrote.as_ref().is_some_and(|(written, at)| is_stored(&desired, written) && at.elapsed() < soon);
-        self.again = if again { self.again.saturating_add(1) } else { 0 };
-        self.wrote = Some((desired, Instant::now()));
     }
 }

@@ -51,6 +51,12 @@ pub trait Configuration:
     /// Its entries, to be changed.
     fn entries(&mut self) -> Vec<Entry<'_>>;
 
+    /// Where its entries are served, and what is trusted there, by the name of each.
+    fn clients(&self) -> impl Iterator<Item = (&str, &WebhookClientConfig)>;
+
+    /// Whether any of its entries blocks what it is called for where nothing answers.
+    fn is_armed(&self) -> bool;
+
     /// Whether the entries of both are the same, field by field, in the same order.
     fn has_entries_of(&self, other: &Self) -> bool;
 
@@ -77,6 +83,14 @@ macro_rules! configuration {
                         rules: &mut entry.rules,
                     })
                     .collect()
+            }
+
+            fn clients(&self) -> impl Iterator<Item = (&str, &WebhookClientConfig)> {
+                self.webhooks.iter().flatten().map(|entry| (entry.name.as_str(), &entry.client_config))
+            }
+
+            fn is_armed(&self) -> bool {
+                self.webhooks.iter().flatten().any(|entry| entry.failure_policy.as_deref() != Some(IGNORE))
             }
 
             fn has_entries_of(&self, other: &Self) -> bool {
@@ -174,7 +188,8 @@ pub struct Wanted<'a> {
 /// The object that is to be stored, over the one that is.
 #[must_use]
 pub fn desired<C: Configuration>(template: &C, stored: Option<&C>, wanted: Wanted<'_>) -> C {
-    let bundles = stored.map(bundles).unwrap_or_default();
+    let bundles: BTreeMap<&str, Option<&ByteString>> =
+        stored.into_iter().flat_map(C::clients).map(|(name, client)| (name, client.ca_bundle.as_ref())).collect();
     let mut object = template.clone();
     for entry in object.entries() {
         entry.client.ca_bundle = if let Some(bundle) = wanted.bundle {
@@ -182,10 +197,10 @@ pub fn desired<C: Configuration>(template: &C, stored: Option<&C>, wanted: Wante
         } else {
             // An entry that is new gets what the others have: it is served in the same place.
             let found = || match bundles.get(entry.name) {
-                Some(bundle) => bundle.clone(),
-                None => bundles.values().flatten().next().cloned(),
+                Some(bundle) => *bundle,
+                None => bundles.values().flatten().next().copied(),
             };
-            entry.client.ca_bundle.take().or_else(found)
+            entry.client.ca_bundle.take().or_else(|| found().cloned())
         };
         if !wanted.armed {
             *entry.failure_policy = Some(IGNORE.to_owned());
@@ -214,12 +229,6 @@ pub fn desired<C: Configuration>(template: &C, stored: Option<&C>, wanted: Wante
     object
 }
 
-/// The CA bundle of each entry, where it has one.
-fn bundles<C: Configuration>(stored: &C) -> BTreeMap<String, Option<ByteString>> {
-    let mut stored = stored.clone();
-    stored.entries().into_iter().map(|entry| (entry.name.to_owned(), entry.client.ca_bundle.clone())).collect()
-}
-
 /// A map that the API server would leave out where it is empty.
 fn filled<K, V>(map: Option<&BTreeMap<K, V>>) -> Option<&BTreeMap<K, V>> {
     map.filter(|map| !map.is_empty())
@@ -239,22 +248,13 @@ pub fn is_stored<C: Configuration>(desired: &C, stored: &C) -> bool {
 /// where they differ: that one is reached says nothing of the others.
 #[must_use]
 pub fn reached_by<C: Configuration>(stored: &C) -> Option<WebhookClientConfig> {
-    let mut stored = stored.clone();
-    let client = |entry: Entry<'_>| {
-        let mut client = entry.client.clone();
+    let mut clients = stored.clients().map(|(_, client)| {
+        let mut client = client.clone();
         client.service.iter_mut().for_each(|service| service.path = None);
         client
-    };
-    let mut clients = stored.entries().into_iter().map(client);
+    });
     let first = clients.next()?;
     clients.all(|other| other == first).then_some(first)
-}
-
-/// Whether any entry of an object blocks what it is called for where nothing answers.
-#[must_use]
-pub fn is_armed<C: Configuration>(stored: &C) -> bool {
-    let mut stored = stored.clone();
-    stored.entries().iter().any(|entry| entry.failure_policy.as_deref() != Some(IGNORE))
 }
 
 #[cfg(test)]
@@ -299,10 +299,10 @@ webhooks:
     fn an_object_that_is_not_armed_blocks_nothing_and_an_armed_one_is_the_template() {
         let unarmed = desired(&template(), None, wanted(Some("ca"), false));
         assert_eq!(policies(&unarmed), [("Ignore".to_owned(), 2), ("Ignore".to_owned(), 1)]);
-        assert!(!is_armed(&unarmed));
+        assert!(!unarmed.is_armed());
         let armed = desired(&template(), Some(&unarmed), wanted(Some("ca"), true));
         assert_eq!(policies(&armed), [("Fail".to_owned(), 5), ("Ignore".to_owned(), 1)]);
-        assert!(is_armed(&armed));
+        assert!(armed.is_armed());
         assert!(is_stored(&armed, &armed) && !is_stored(&armed, &unarmed));
     }
 

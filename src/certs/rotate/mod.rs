@@ -30,13 +30,12 @@ use super::serving::{Serving, Source};
 use super::trust::{self, READ_EVERY, Trust, Trusted, Webhook, server_name, watch_one};
 use crate::cluster::live::watch::waits;
 use crate::controller::lease::Leadership;
+use crate::pace::Pace;
 use state::{State, Stored};
 use step::{Known, Rotation, Step, agreed};
 
-/// Until a step is tried again that failed or was overtaken, and between two writes of the same: where somebody else writes
-/// it, too, and otherwise. That doubles so many times.
+/// Until a step is tried again that failed or was overtaken.
 const AGAIN: Duration = Duration::from_secs(1);
-const DOUBLINGS: u32 = 6;
 
 /// How long an answer of the API server is waited for.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -260,7 +259,7 @@ impl Rotator {
             Step::Store(state, _) => Written::Secret(state.bundle(), state.next.is_some()),
             Step::Announce(..) | Step::Begin(_) => Written::Issued,
         };
-        if let Some(left) = view.pause_before(&what) {
+        if let Some(left) = view.wrote.left(&what, PartialEq::eq) {
             return Ok(left);
         }
         let (state, why) = match step {
@@ -279,7 +278,7 @@ impl Rotator {
             // Where it is lost before the watch tells of it.
             view.last = Some(state);
         }
-        view.note_write(what);
+        view.wrote.note(what, PartialEq::eq);
         // The watch tells what came of it.
         Ok(AGAIN)
     }
@@ -299,9 +298,7 @@ struct View {
     changed: Option<Instant>,
     /// Since when this replica leads.
     led: Option<Instant>,
-    /// What it wrote last, and when, and how often it had written the same not long before.
-    wrote: Option<(Written, Instant)>,
-    again: u32,
+    wrote: Pace<Written>,
 }
 
 /// What a step writes.
@@ -322,8 +319,7 @@ impl View {
             trust: Trust::default(),
             changed: None,
             led: None,
-            wrote: None,
-            again: 0,
+            wrote: Pace::default(),
         }
     }
 
@@ -366,23 +362,5 @@ impl View {
         };
         serving.note_source(Source::Secret, &taken);
         self.stored.replace(stored) != self.stored
-    }
-
-    /// For how long the same is not written again.
-    fn pause(&self) -> Duration {
-        AGAIN * 2_u32.pow(self.again.min(DOUBLINGS))
-    }
-
-    /// What is left of that.
-    fn pause_before(&self, what: &Written) -> Option<Duration> {
-        let (_, wrote) = self.wrote.as_ref().filter(|(written, _)| written == what)?;
-        self.pause().checked_sub(wrote.elapsed())
-    }
-
-    fn note_write(&mut self, what: Written) {
-        let soon = 4 * self.pause();
-        let again = self.wrote.as_ref().is_some_and(|(written, wrote)| *written == what && wrote.elapsed() < soon);
-        self.again = if again { self.again.saturating_add(1) } else { 0 };
-        self.wrote = Some((what, Instant::now()));
     }
 }
