@@ -78,14 +78,16 @@ fn refine(schema: &mut Value) {
     for direction in ["ingress", "egress"] {
         profile["holes"]["properties"][direction]["propertyNames"] = json!({ "enum": known });
     }
-    for (field, least, most) in [
-        ("bodyBytes", 1, None),
-        ("bytesInFlight", 1, Some(u64::from(u32::MAX))),
-        ("concurrentReviews", 1, Some(1_000_000)),
-        ("connections", 1, Some(1_000_000)),
+    for (field, most) in [
+        ("bodyBytes", None),
+        ("bytesInFlight", Some(u64::from(u32::MAX))),
+        ("policyBytesPerNamespace", None),
+        ("policiesPerNamespace", Some(1_000_000)),
+        ("concurrentReviews", Some(1_000_000)),
+        ("connections", Some(1_000_000)),
     ] {
         let limit = &mut fields["limits"]["properties"][field];
-        limit["minimum"] = least.into();
+        limit["minimum"] = 1.into();
         if let Some(most) = most {
             limit["maximum"] = most.into();
         }
