@@ -15,7 +15,7 @@ use crate::ask::{Asker, JSON_PATCH, MERGE};
 use crate::direct::{ask, creation_of_a_namespace, deletion_of_the_baseline};
 use crate::harness::process::Launch;
 use crate::harness::{ADMIN, Bed, Event, Installation, Options, PATIENCE, Replica, Ringfence, eventually, within};
-use crate::scene::{held_pod, is_isolated, namespace, policy};
+use crate::scene::{held_pod, is_isolated, namespace, pending_namespace};
 use crate::steps::{CONTROLLER, told};
 use crate::watches::silence;
 
@@ -234,15 +234,9 @@ const STEPS: [Step; 13] = [
     Step {
         what: "a pod that was held is lifted",
         begin: |stage, name| {
-            stage.create(name);
-            stage.until_isolated(name);
-            let opens = json!({ "podSelector": {}, "ingress": [{}] });
-            let file = stage.bed.path(&format!("{name}.json"));
-            std::fs::write(&file, policy("opens", opens).to_string()).unwrap();
-            stage.past_the_webhooks(&["create", "-n", name, "-f", &file.to_string_lossy()]);
-            eventually("it is not isolated", || !is_isolated(&stage.admin, name));
+            pending_namespace(stage.bed, name);
             held_pod(&stage.admin, name, "held");
-            stage.past_the_webhooks(&["delete", "networkpolicy", "opens", "-n", name]);
+            stage.past_the_webhooks(&["delete", "networkpolicy", "open", "-n", name]);
         },
         until: |stage, name| {
             let held = format!("/api/v1/namespaces/{name}/pods/held");
