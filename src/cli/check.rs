@@ -271,12 +271,13 @@ fn judge(
         if !matches!(state, State::Exempt | State::Excluded) {
             judged.insert(name.as_str(), (namespace.clone(), profile));
         }
+        let verdict = namespace.verdict(profile.criteria());
         report.namespaces.push(Judged {
             name: name.to_owned(),
             state,
             profile: profile.name().to_owned(),
-            extent: Extent::of(inventory, name, &namespace.verdict(profile.criteria())),
-            verdict: namespace.verdict(profile.criteria()).into_owned(),
+            extent: Extent::of(inventory, name, &verdict),
+            verdict: verdict.into_owned(),
             host_network: inventory
                 .namespaces
                 .get(name)

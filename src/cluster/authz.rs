@@ -60,9 +60,8 @@ impl Counts {
             self.since = now;
             self.by.clear();
         }
-        let askers = [(Asker::User(user.to_owned()), PER_USER)];
-        let askers: Vec<(Asker, u32)> =
-            askers.into_iter().chain(peer.map(|peer| (Asker::Peer(peer), PER_PEER))).collect();
+        let mut askers = vec![(Asker::User(user.to_owned()), PER_USER)];
+        askers.extend(peer.map(|peer| (Asker::Peer(peer), PER_PEER)));
         let count = |asker: &Asker| self.by.get(asker).copied().unwrap_or_default();
         if askers.iter().any(|(asker, most)| count(asker) >= *most) || self.by.len() >= COUNTED {
             return false;

@@ -276,11 +276,14 @@ impl Controller {
                 }
             }
             let until = plan.again.map(|again| Instant::now() + again.duration_since(now).unsigned_abs());
+            let within = |wait: Duration| {
+                let soon = Instant::now() + wait;
+                Ok(Some(until.map_or(soon, |until| until.min(soon))))
+            };
             if plan.waits && plan.actions.is_empty() {
                 // What was just applied is what the watch delivers next, and nothing older comes after it.
                 if applied {
-                    let soon = Instant::now() + LIST_AFTER;
-                    return Ok(Some(until.map_or(soon, |until| until.min(soon))));
+                    return within(LIST_AFTER);
                 }
                 self.cluster.list_policies(&namespace).await.map_err(|_| WriteError::Stale)?;
                 continue;
@@ -293,9 +296,7 @@ impl Controller {
                 // A pod that is gone by now is still in the index; its watch brings the news. Anything else was written
                 // and taken, and is not there.
                 let lifts = last.iter().all(|action| matches!(action, Action::Lift(_)));
-                let soon = Instant::now() + LIFT_AGAIN;
-                let again = until.map_or(soon, |until| until.min(soon));
-                return if lifts { Ok(Some(again)) } else { Err(WriteError::NotKept) };
+                return if lifts { within(LIFT_AGAIN) } else { Err(WriteError::NotKept) };
             }
             // What is labelled is the very namespace that was planned for.
             let labels = plan.actions.iter().any(|action| matches!(action, Action::Isolate(_)));

@@ -88,7 +88,8 @@ impl Live {
     /// one counts unless it is being deleted, since no scheduler places it then.
     pub(in crate::cluster) async fn with_pods(&self, namespace: &Namespace) -> Result<Arc<Namespace>, Unavailable> {
         let pods: Api<ApiPod> = Api::namespaced(self.client.clone(), namespace.name());
-        let (placed, waiting) = (placed().limit(1), ListParams::default().fields("spec.nodeName=").limit(WAITING));
+        let placed = ListParams::default().fields("spec.nodeName!=").limit(1);
+        let waiting = ListParams::default().fields("spec.nodeName=").limit(WAITING);
         let what = format!("the pods of namespace {:?}", namespace.name());
         let mut found = self.bounded(&what, pods.list_metadata(&placed)).await?.items;
         if found.is_empty() {
@@ -106,9 +107,4 @@ impl Live {
         }
         Ok(Arc::new(namespace))
     }
-}
-
-/// Pods that have a node.
-fn placed() -> ListParams {
-    ListParams::default().fields("spec.nodeName!=")
 }

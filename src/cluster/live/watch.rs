@@ -262,7 +262,7 @@ impl Keep for Namespaces {
     fn remove(&self, _: &Cluster, index: &mut Index, object: &Self::Object, changed: &mut Changed) {
         let name = object.name_any();
         index.forget_namespace(&name);
-        index.sweep();
+        index.sweep_one(&name);
         note(changed, &name, true);
     }
 
