@@ -28,6 +28,7 @@ const CONCURRENT: usize = 32;
 /// What is written, and to whom.
 pub(crate) struct Load {
     clients: Vec<Client>,
+    at_once: usize,
 }
 
 /// What became of it.
@@ -101,15 +102,21 @@ impl Load {
                 admin.create(&format!("{POLICIES}/{namespace}/networkpolicies"), &policy).expect_ok();
             }
         }
-        Self { clients: (0..bed.servers().len()).map(|server| bed.client(server)).collect() }
+        Self { clients: (0..bed.servers().len()).map(|server| bed.client(server)).collect(), at_once: CONCURRENT }
+    }
+
+    /// The same, of which no more than so many are under way at once: how fast they come then depends on how fast they are
+    /// answered.
+    pub(crate) fn at_once(self, most: usize) -> Self {
+        Self { at_once: most, ..self }
     }
 
     /// Sends so many requests a second while something else goes on, and until that is over.
     pub(crate) fn beside<T>(&self, bed: &Bed, rate: u32, act: impl FnOnce() -> T) -> (T, Report) {
         let over = Arc::new(AtomicBool::new(false));
-        let (clients, ends) = (self.clients.clone(), over.clone());
+        let (clients, at_once, ends) = (self.clients.clone(), self.at_once, over.clone());
         let runtime = bed.run(async { tokio::runtime::Handle::current() });
-        let sending = runtime.spawn(send_all(clients, rate, ends));
+        let sending = runtime.spawn(send_all(clients, rate, at_once, ends));
         let result = {
             let _over = crate::direct::Over(&over);
             act()
@@ -118,7 +125,7 @@ impl Load {
     }
 }
 
-async fn send_all(clients: Vec<Client>, rate: u32, over: Arc<AtomicBool>) -> Report {
+async fn send_all(clients: Vec<Client>, rate: u32, at_once: usize, over: Arc<AtomicBool>) -> Report {
     let began = Instant::now();
     let mut report = Report { sent: 0, succeeded: 0, failures: Vec::new(), times: Vec::new(), took: Duration::ZERO };
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
@@ -134,7 +141,7 @@ async fn send_all(clients: Vec<Client>, rate: u32, over: Arc<AtomicBool>) -> Rep
     };
     while !over.load(Ordering::Relaxed) {
         ticks.tick().await;
-        while under_way.len() >= CONCURRENT {
+        while under_way.len() >= at_once {
             if let Some(ended) = under_way.join_next().await {
                 done(&mut report, ended.unwrap());
             }

@@ -15,8 +15,8 @@ use crate::harness::process::Launch;
 use crate::harness::{Bed, Options, PATIENCE, Replica, World, eventually, eventually_some};
 use crate::steps::{
     apply_mutation, as_controller, conflict, create_namespace, denies_all, disturbed, get, is_held, isolated_namespace,
-    labels, names, opens_ingress, policies, policy, run_pod, until_bound, until_isolated, until_pods_are_held,
-    would_run, written,
+    labels, names, open_while_warned, opens_ingress, policies, policy, run_pod, until_bound, until_isolated, would_run,
+    written,
 };
 
 crate::tests![
@@ -44,24 +44,9 @@ fn furnished(bed: &Bed, namespace: &str) {
         .expect_ok();
     run_pod(bed, namespace, "runs");
     until_bound(bed, namespace, "runs");
-    hold_pods(bed, namespace);
+    open_while_warned(bed, namespace);
     run_pod(bed, namespace, "waits");
     assert!(is_held(bed, namespace, "waits"));
-}
-
-/// Opens a namespace while it is only warned, which nothing closes afterwards: from then on pods wait.
-fn hold_pods(bed: &Bed, namespace: &str) {
-    let mode = |mode: &str| {
-        let label = format!("ringfence.dev/mode={mode}");
-        bed.kubectl(&["label", "--overwrite", "namespace", namespace, &label]).expect_ok();
-    };
-    mode("warn");
-    let wide = policy(namespace, "wide", &opens_ingress());
-    // What it has not heard of yet, Ringfence takes for enforced.
-    eventually("the mode is known", || bed.kubectl_stdin(&["create", "-f", "-"], &wide).ok);
-    mode("enforce");
-    eventually("what is in the way is written down", || !conflict(bed, namespace).is_empty());
-    until_pods_are_held(bed, namespace);
 }
 
 fn finalize(bed: &Bed, namespace: &str, what: &str) {
@@ -215,7 +200,7 @@ fn case_58_finalizers_go_while_nothing_answers() {
 fn jobs_finish_and_pods_with_finalizers_go_on() {
     let bed = shared();
     isolated_namespace(bed, "jobs");
-    hold_pods(bed, "jobs");
+    open_while_warned(bed, "jobs");
     bed.kubectl(&["create", "job", "once", "-n", "jobs", "--image=example.com/app"]).expect_ok();
     let pod = eventually_some("its pod is there", || {
         names(&get(bed, "jobs", "pods")).into_iter().find(|pod| pod.starts_with("once-"))
@@ -288,7 +273,7 @@ fn case_60_uninstalling_leaves_nothing_behind() {
     let bed = &world.bed;
     isolated_namespace(bed, "stays");
     isolated_namespace(bed, "waiting");
-    hold_pods(bed, "waiting");
+    open_while_warned(bed, "waiting");
     run_pod(bed, "waiting", "first");
     assert!(is_held(bed, "waiting", "first") && !conflict(bed, "waiting").is_empty());
     let over = AtomicBool::new(false);
@@ -395,7 +380,7 @@ fn case_20_a_dry_run_has_the_same_verdict_and_no_effect() {
     bed.kubectl(&["delete", "networkpolicy", "as-well", "-n", "dry", "--dry-run=server"]).expect_ok();
     assert_eq!(policies(bed, "dry").len(), 4);
 
-    hold_pods(bed, "dry");
+    open_while_warned(bed, "dry");
     let made = would_run(bed, "dry", "web");
     assert_eq!(made["spec"]["schedulingGates"], json!([{ "name": "ringfence.dev/baseline" }]));
     assert!(get(bed, "dry", "pod/web").is_null());
@@ -416,7 +401,7 @@ fn case_19_another_mutation_in_between_is_harmless() {
     let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": "mutated" } });
     let rule = json!({ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"] });
     isolated_namespace(bed, "mutated");
-    hold_pods(bed, "mutated");
+    open_while_warned(bed, "mutated");
     apply_mutation(bed, "sees-held-pods", &selector, &rule, expression, || {
         would_run(bed, "mutated", "asks")["metadata"]["labels"]["seen-held"] == "true"
     });
@@ -453,7 +438,7 @@ fn case_62_two_versions_side_by_side_give_the_same_bytes() {
     let bed = &world.bed;
     isolated_namespace(bed, "sides");
     isolated_namespace(bed, "sides-open");
-    hold_pods(bed, "sides-open");
+    open_while_warned(bed, "sides-open");
     // One that a rollout brings: its limits are others, what it decides by is the same.
     let text = std::fs::read_to_string(&world.installation.config).unwrap();
     let config = bed.path("other-config.yaml");

@@ -15,8 +15,8 @@ use crate::ask::{Asker, JSON_PATCH, MERGE};
 use crate::direct::{ask, creation_of_a_namespace, deletion_of_the_baseline};
 use crate::harness::process::Launch;
 use crate::harness::{ADMIN, Bed, Event, Installation, Options, PATIENCE, Replica, Ringfence, eventually, within};
-use crate::scene::{held_pod, is_isolated, namespace, pending_namespace};
-use crate::steps::{CONTROLLER, told};
+use crate::scene::{held_pod, is_isolated, namespace};
+use crate::steps::{CONTROLLER, open_while_warned, told};
 use crate::watches::silence;
 
 crate::tests![each_right_of_the_service_account_is_used_and_missed_where_it_is_taken_away];
@@ -234,9 +234,11 @@ const STEPS: [Step; 13] = [
     Step {
         what: "a pod that was held is lifted",
         begin: |stage, name| {
-            pending_namespace(stage.bed, name);
+            stage.create(name);
+            stage.until_isolated(name);
+            open_while_warned(stage.bed, name);
             held_pod(&stage.admin, name, "held");
-            stage.past_the_webhooks(&["delete", "networkpolicy", "open", "-n", name]);
+            stage.past_the_webhooks(&["delete", "networkpolicy", "wide", "-n", name]);
         },
         until: |stage, name| {
             let held = format!("/api/v1/namespaces/{name}/pods/held");

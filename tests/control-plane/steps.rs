@@ -142,6 +142,22 @@ pub(crate) fn until_pods_are_held(bed: &Bed, namespace: &str) {
     });
 }
 
+/// Opens a namespace while it is only warned, which nothing closes afterwards: from then on pods wait.
+#[track_caller]
+pub(crate) fn open_while_warned(bed: &Bed, namespace: &str) {
+    let mode = |mode: &str| {
+        let label = format!("ringfence.dev/mode={mode}");
+        bed.kubectl(&["label", "--overwrite", "namespace", namespace, &label]).expect_ok();
+    };
+    mode("warn");
+    let wide = policy(namespace, "wide", &opens_ingress());
+    // What it has not heard of yet, Ringfence takes for enforced.
+    eventually("the mode is known", || bed.kubectl_stdin(&["create", "-f", "-"], &wide).ok);
+    mode("enforce");
+    eventually("what is in the way is written down", || !conflict(bed, namespace).is_empty());
+    until_pods_are_held(bed, namespace);
+}
+
 #[track_caller]
 pub(crate) fn until_bound(bed: &Bed, namespace: &str, name: &str) {
     eventually(&format!("pod {name} has a node"), || {
