@@ -16,4 +16,5 @@ pub mod profile;
 pub mod quarantine;
 pub mod record;
 pub mod text;
+pub mod texts;
 pub mod vocabulary;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::meter;
+use crate::texts::Texts;
 use crate::vocabulary::{EXCEPTION_REASON, EXCEPTION_UNTIL, IGNORE, MANAGED_BY, MIRROR, PREFIX, RINGFENCE};
 
 /// Decodes `null` as the type's default, as Go does.
@@ -71,49 +72,6 @@ where
     T: Deserialize<'de>,
 {
     nullable(deserializer).map(|List(list)| list)
-}
-
-/// How many texts of a list are kept apart.
-const APART: usize = 16;
-
-/// A list of texts that are compared and nothing else. What is beyond the first few is kept as one text, with line breaks: a
-/// list can have hundreds of thousands that are empty.
-fn compared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Default)]
-    struct Few(Vec<String>);
-    impl<'de> Deserialize<'de> for Few {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Items;
-            impl<'de> Visitor<'de> for Items {
-                type Value = Few;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a sequence")
-                }
-
-                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                    let mut few: Vec<String> = Vec::new();
-                    while let Some(text) = seq.next_element::<String>()? {
-                        // It doubles, and while it is moved both are there.
-                        meter::charge(3 * (text.len() + 1)).map_err(serde::de::Error::custom)?;
-                        let is_many = few.len() > APART;
-                        match few.last_mut() {
-                            Some(rest) if is_many => {
-                                rest.push('\n');
-                                rest.push_str(&text);
-                            }
-                            _ => few.push(text),
-                        }
-                    }
-                    few.shrink_to_fit();
-                    few.last_mut().into_iter().for_each(String::shrink_to_fit);
-                    Ok(Few(few))
-                }
-            }
-            deserializer.deserialize_seq(Items)
-        }
-    }
-    nullable(deserializer).map(|Few(few)| few)
 }
 
 /// Makes types that are derived with `#[serde(remote = "Self")]` readable from maps alone. What serde derives reads a
@@ -288,9 +246,9 @@ pub struct ObjectMeta<'a> {
     /// When deletion was asked for, where it was.
     #[serde(borrow)]
     pub deletion_timestamp: Option<Cow<'a, str>>,
-    /// What must be cleared before a deletion completes; of more than a few, the rest as one text.
-    #[serde(deserialize_with = "compared")]
-    pub finalizers: Vec<String>,
+    /// What must be cleared before a deletion completes.
+    #[serde(deserialize_with = "nullable")]
+    pub finalizers: Texts,
 }
 
 from_map_only!(ObjectMeta<'a>, Object<'a>);

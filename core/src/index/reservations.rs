@@ -18,7 +18,6 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::meter::Budget;
-use crate::policy::selectors::Selector;
 use crate::policy::{Direction, NetworkPolicy, Spec};
 
 /// How many reservations a namespace may have at one time.
@@ -247,11 +246,13 @@ pub fn key(policy: &NetworkPolicy) -> &str {
 
 /// A policy without rules that isolates what both isolate.
 fn both(a: &NetworkPolicy, b: &NetworkPolicy) -> NetworkPolicy {
-    let requirements = a.spec.pods.keys().chain(b.spec.pods.keys()).map(|(key, set)| (key.to_owned(), set.clone()));
-    let pods: Selector = requirements.collect();
     let isolates =
         |direction: Direction| (a.spec.rules(direction).is_some() && b.spec.rules(direction).is_some()).then(Vec::new);
-    let spec = Spec { pods, ingress: isolates(Direction::Ingress), egress: isolates(Direction::Egress) };
+    let spec = Spec {
+        pods: a.spec.pods.and(&b.spec.pods),
+        ingress: isolates(Direction::Ingress),
+        egress: isolates(Direction::Egress),
+    };
     NetworkPolicy { deleting: a.deleting || b.deleting, spec, ..a.clone() }
 }
 

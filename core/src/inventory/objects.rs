@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{Called, Caller, Inventory, Namespaces, Plugin, Port, Resolver, Service, ServicePort};
 use crate::policy::parse::{ParseError, decode};
 use crate::policy::ports::Protocol;
-use crate::policy::selectors::{KeySet, Selector};
+use crate::policy::selectors::{Operator, Requirements, Selector};
 
 /// Whether [`Inventory::add`] reads objects of this kind. `DaemonSets` are workloads as well.
 #[must_use]
@@ -240,7 +240,7 @@ impl Inventory {
             Some(NamespaceSelector { match_names: Some(names), .. }) if !names.is_empty() => Namespaces::Named(names),
             _ => Namespaces::Named(vec![namespace.to_owned()]),
         };
-        let selector = selector(spec.selector.unwrap_or_default());
+        let selector = selector(&spec.selector.unwrap_or_default());
         let endpoints = spec.endpoints.into_iter().flatten().chain(spec.pod_metrics_endpoints.into_iter().flatten());
         let ports = endpoints.filter_map(|endpoint| endpoint.port).map(Port::Name).collect();
         let called = match kind {
@@ -290,20 +290,17 @@ fn port(port: IntOrString) -> Option<Port> {
     }
 }
 
-fn selector(selector: LabelSelector) -> Selector {
-    let labels =
-        selector.match_labels.unwrap_or_default().into_iter().map(|(key, value)| (key, KeySet::one_of([value])));
-    let expressions = selector.match_expressions.unwrap_or_default().into_iter().map(|requirement| {
-        let values = requirement.values.unwrap_or_default();
-        let set = match requirement.operator.as_str() {
-            "NotIn" => KeySet::none_of(values),
-            "Exists" => KeySet::exists(),
-            "DoesNotExist" => KeySet::does_not_exist(),
-            _ => KeySet::one_of(values),
-        };
-        (requirement.key, set)
-    });
-    labels.chain(expressions).collect()
+fn selector(selector: &LabelSelector) -> Selector {
+    let mut requirements = Requirements::default();
+    for (key, value) in selector.match_labels.iter().flatten() {
+        requirements.add(key, Operator::In, [value.as_str()]);
+    }
+    for one in selector.match_expressions.iter().flatten() {
+        let operator = Operator::parse(&one.operator).unwrap_or(Operator::In);
+        let values = one.values.iter().flatten().filter(|_| operator.has_values());
+        requirements.add(&one.key, operator, values.map(String::as_str));
+    }
+    requirements.into_selector()
 }
 
 /// `HTTPRoute` and `GRPCRoute` (<https://gateway-api.sigs.k8s.io/reference/spec/>).

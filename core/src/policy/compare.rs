@@ -49,7 +49,7 @@ type Selectors<'s> = (Option<&'s Selector>, Option<&'s Selector>);
 
 struct Comparison<'a> {
     old: &'a [Rule],
-    own: KeySet,
+    own: Selector,
     budget: Budget,
 }
 
@@ -97,14 +97,10 @@ fn are_within(mine: &[Range], theirs: &[Range]) -> bool {
 }
 
 /// What a peer asks of a pod and its namespace.
-fn requirements<'s>((namespaces, pods): Selectors<'s>, own: &'s KeySet) -> Requirements<'s> {
-    let mut requirements: Requirements<'s> = Vec::new();
-    match namespaces {
-        Some(namespaces) => requirements.extend(namespaces.keys().map(|(key, set)| (Owner::Namespace, key, set))),
-        None => requirements.push((Owner::Namespace, NAMESPACE_NAME_LABEL, own)),
-    }
-    requirements.extend(pods.into_iter().flat_map(Selector::keys).map(|(key, set)| (Owner::Pod, key, set)));
-    requirements
+fn requirements<'s>((namespaces, pods): Selectors<'s>, own: &'s Selector) -> Requirements<'s> {
+    let of_namespaces = namespaces.unwrap_or(own).keys().map(|(key, set)| (Owner::Namespace, key, set));
+    let of_pods = pods.into_iter().flat_map(Selector::keys).map(|(key, set)| (Owner::Pod, key, set));
+    of_namespaces.chain(of_pods).collect()
 }
 
 /// Whether every pod that one peer selects is selected by another, as far as their selectors say one by one.
@@ -120,7 +116,7 @@ fn is_within(new: Selectors<'_>, old: Selectors<'_>) -> bool {
 
 impl<'a> Comparison<'a> {
     fn new(old: &'a [Rule], namespace: &str) -> Self {
-        Self { old, own: KeySet::one_of([namespace.to_owned()]), budget: Budget::new() }
+        Self { old, own: Selector::one_of(NAMESPACE_NAME_LABEL, [namespace]), budget: Budget::new() }
     }
 
     /// Whether the old rules allow whatever these do.

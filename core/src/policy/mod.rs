@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::object::Exception;
 use crate::quarantine::Quarantined;
+use crate::texts::Texts;
 use ports::Ports;
 use selectors::Selector;
 
@@ -70,7 +71,7 @@ pub struct NetworkPolicy {
     /// Whether it carries the label that marks it as Ringfence's own ([`crate::vocabulary::MANAGED_BY`]).
     pub managed: bool,
     /// `metadata.finalizers`, which delay a deletion.
-    pub finalizers: Vec<String>,
+    pub finalizers: Texts,
     /// Whether `metadata.deletionTimestamp` is set: such a policy may vanish without another DELETE.
     pub deleting: bool,
     /// An exception that the policy claims for what it opens.
@@ -93,7 +94,7 @@ impl NetworkPolicy {
             version,
             generation: 0,
             managed: false,
-            finalizers: Vec::new(),
+            finalizers: Texts::default(),
             deleting: false,
             exception: None,
             quarantined: Quarantined::default(),
@@ -162,7 +163,7 @@ pub enum Peer {
         /// The block.
         cidr: IpNet,
         /// What is taken out of it.
-        except: Vec<IpNet>,
+        except: Box<[IpNet]>,
     },
 }
 
@@ -191,7 +192,7 @@ impl Heap for Peer {
     fn heap(&self) -> usize {
         match self {
             Self::Pods { namespaces, pods } => namespaces.iter().chain(pods).map(Selector::heap).sum(),
-            Self::Block { except, .. } => except.heap(),
+            Self::Block { except, .. } => size_of_val(&**except),
         }
     }
 }
@@ -213,10 +214,9 @@ impl NetworkPolicy {
     #[must_use]
     pub fn size(&self) -> usize {
         let Self { name, namespace, finalizers, exception, spec, .. } = self;
-        let texts = finalizers.iter().map(|text| size_of::<String>() + text.capacity()).sum::<usize>();
         let exception = exception.as_ref().map_or(0, |claim| claim.reason.capacity() + claim.until.capacity());
         let rules = [&spec.ingress, &spec.egress].into_iter().flatten().map(Heap::heap).sum::<usize>();
         let names = name.capacity() + namespace.as_ref().map_or(0, String::capacity);
-        size_of::<Self>() + names + texts + exception + spec.pods.heap() + rules
+        size_of::<Self>() + names + finalizers.heap() + exception + spec.pods.heap() + rules
     }
 }

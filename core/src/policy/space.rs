@@ -95,7 +95,7 @@ pub enum Owner {
 }
 
 /// A selector as the space sees it: what each key of the pod or its namespace may hold. No key is listed twice.
-pub type Requirements<'a> = Vec<(Owner, &'a str, &'a KeySet)>;
+pub type Requirements<'a> = Vec<(Owner, &'a str, KeySet<'a>)>;
 
 #[derive(Debug)]
 struct Key<'a> {
@@ -165,7 +165,7 @@ impl<'a> Key<'a> {
     fn new(
         (owner, name): (Owner, &'a str),
         number: usize,
-        sets: &[(usize, &'a KeySet)],
+        sets: &[(usize, KeySet<'a>)],
         keys_of: &mut [Vec<Restriction>],
         budget: &mut Budget,
     ) -> Result<Self, Capped> {
@@ -221,7 +221,7 @@ impl<'a> Space<'a> {
     /// # Errors
     /// [`Capped`] where even writing it down takes more than the budget.
     pub fn new(boxes: &[Requirements<'a>], budget: &mut Budget) -> Result<Self, Capped> {
-        let mut mentions: BTreeMap<(Owner, &'a str), Vec<(usize, &'a KeySet)>> = BTreeMap::new();
+        let mut mentions: BTreeMap<(Owner, &'a str), Vec<(usize, KeySet<'a>)>> = BTreeMap::new();
         for (index, selector) in boxes.iter().enumerate() {
             budget.spend(1 + 24 * selector.len())?;
             for &(owner, key, set) in selector {

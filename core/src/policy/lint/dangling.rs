@@ -97,7 +97,7 @@ fn selects_none(selector: &Selector, workloads: &[&Workload]) -> bool {
         return false;
     }
     let of_templates = selector.keys().filter(|(key, _)| !is_set_by_a_controller(key));
-    let selector: Selector = of_templates.map(|(key, set)| (key.to_owned(), set.clone())).collect();
+    let selector: Selector = of_templates.collect();
     !workloads.iter().any(|workload| selector.matches(&workload.labels))
 }
 

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use super::catalogue::EXCEPT_READDED;
+use super::pods::overlap;
 use super::words::{self, yaml};
 use super::{Finding, Object, View};
 use crate::policy::cidr::{self, Range};
@@ -69,7 +70,7 @@ fn sources<'a>(view: &View<'a>, direction: Direction) -> Vec<Source<'a>> {
             };
             for (j, peer) in peers.iter().enumerate() {
                 if let Peer::Block { cidr, except } = peer {
-                    let block = Some((cidr, except.as_slice()));
+                    let block = Some((cidr, &**except));
                     sources.push(Source { policy, rule, path: words::peer(direction, i, j), block });
                 }
             }
@@ -108,12 +109,8 @@ fn readded<'s, 'a: 's>(
 }
 
 fn share_a_pod(one: &Source<'_>, other: &Source<'_>) -> bool {
-    if std::ptr::eq(one.policy, other.policy) || one.policy.spec.pods == other.policy.spec.pods {
-        return true;
-    }
-    let both = one.policy.spec.pods.keys().chain(other.policy.spec.pods.keys());
-    let both: crate::policy::selectors::Selector = both.map(|(key, set)| (key.to_owned(), set.clone())).collect();
-    !both.is_unsatisfiable()
+    let (one, other) = (&one.policy.spec.pods, &other.policy.spec.pods);
+    one == other || overlap(one, other)
 }
 
 fn is_for_all_ports_of(rule: &Rule, of: &Rule) -> bool {

@@ -14,8 +14,7 @@ pub(super) fn isolates(policy: &NetworkPolicy, direction: Direction) -> bool {
 
 /// Whether some pod could be selected by both.
 pub(super) fn overlap(one: &Selector, other: &Selector) -> bool {
-    let keys = one.keys().chain(other.keys()).map(|(key, set)| (key.to_owned(), set.clone()));
-    !keys.collect::<Selector>().is_unsatisfiable()
+    !one.and(other).is_unsatisfiable()
 }
 
 /// The words for the pods that a selector selects.

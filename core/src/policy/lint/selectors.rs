@@ -2,15 +2,14 @@
 
 use super::catalogue::UNSATISFIABLE_SELECTOR;
 use super::{Finding, Object, is_full, words};
-use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
+use crate::policy::selectors::{KeySet, NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Peer};
 
 /// `unsatisfiable-selector`.
 pub(super) fn policy(policy: &NetworkPolicy, namespace: &str, found: &mut Vec<Finding>) {
     let mut look = |selector: &Selector, of_namespaces: bool, path: String, effect: &str| {
-        let nameless = |(key, set): (&str, &crate::policy::selectors::KeySet)| {
-            of_namespaces && key == NAMESPACE_NAME_LABEL && !set.admits_a_name()
-        };
+        let nameless =
+            |(key, set): (&str, KeySet<'_>)| of_namespaces && key == NAMESPACE_NAME_LABEL && !set.admits_a_name();
         let key = selector.contradictions().next().map(str::to_owned);
         let (key, why) = match (key, selector.keys().any(nameless)) {
             (Some(key), _) => (key, "contradict each other"),

@@ -14,10 +14,11 @@ use super::Source;
 use super::validate::{Errors, label_selector, peer, port};
 use super::wire::{self, OrDefault};
 use crate::meter::{self, Exhausted};
-use crate::object::{List, ObjectMeta};
+use crate::object::ObjectMeta;
 use crate::policy::ports::Ports;
 use crate::policy::selectors::Selector;
 use crate::policy::{Direction, Heap, Peer, Rule};
+use crate::texts::Texts;
 
 /// From which item on those are left out that repeat others. Up to there an item is where it is written, which a finding of a
 /// lint says by its path.
@@ -254,7 +255,7 @@ impl Rules {
 /// `spec`.
 pub(super) struct Spec {
     pub(super) pods: Option<Selector>,
-    pub(super) policy_types: Vec<OrDefault<String>>,
+    pub(super) policy_types: Texts,
     pub(super) ingress: Rules,
     pub(super) egress: Rules,
     pub(super) errors: Errors,
@@ -264,7 +265,7 @@ impl Spec {
     pub(super) fn new(source: Source) -> Self {
         let rules = || Rules { found: Distinct::new(source), written: None };
         let errors = Errors::new(source);
-        Self { pods: None, policy_types: Vec::new(), ingress: rules(), egress: rules(), errors }
+        Self { pods: None, policy_types: Texts::default(), ingress: rules(), egress: rules(), errors }
     }
 }
 
@@ -286,7 +287,7 @@ impl<'de> Fields<'de> for Spec {
                 Ok(())
             }
             "policyTypes" => {
-                let OrDefault(List(written)) = map.next_value()?;
+                let OrDefault(written) = map.next_value()?;
                 self.policy_types = written;
                 Ok(())
             }

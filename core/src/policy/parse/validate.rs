@@ -12,8 +12,9 @@ use super::wire::{self, IntOrString, LabelSelector, OrDefault};
 use super::{FieldError, NOTED, Noncanonical, Notes, Source, shortened};
 use crate::meter::{self, Exhausted};
 use crate::policy::ports::{PORTS, Ports, Protocol};
-use crate::policy::selectors::{KeySet, Selector, Texts};
+use crate::policy::selectors::{Operator, Requirements, Selector, packed_size};
 use crate::policy::{Direction, NetworkPolicy, Peer, Spec};
+use crate::texts::Texts;
 
 /// How many errors are reported of one object: a message has to be read, and must not outgrow the object.
 const ERRORS: usize = 20;
@@ -89,7 +90,7 @@ pub(super) fn network_policy(
 }
 
 /// Absent types are Ingress, and Egress where there is an egress rule.
-fn policy_types(written: &[OrDefault<String>], writes_egress: bool, errors: &mut Errors) -> (bool, bool) {
+fn policy_types(written: &Texts, writes_egress: bool, errors: &mut Errors) -> (bool, bool) {
     if written.is_empty() {
         return (true, writes_egress);
     }
@@ -98,8 +99,8 @@ fn policy_types(written: &[OrDefault<String>], writes_egress: bool, errors: &mut
         errors.add("spec.policyTypes", &count, "more than two policy types", "list Ingress, Egress, or both, once");
     }
     let (mut ingress, mut egress) = (false, false);
-    for (i, OrDefault(kind)) in written.iter().enumerate() {
-        match kind.as_str() {
+    for (i, kind) in written.iter().enumerate() {
+        match kind {
             "Ingress" => ingress = true,
             "Egress" => egress = true,
             _ => errors.add(format!("spec.policyTypes[{i}]"), kind, "no policy type", "use Ingress or Egress"),
@@ -133,7 +134,7 @@ pub(super) fn peer(written: wire::Peer, path: &str, errors: &mut Errors) -> Resu
 fn ip_block(block: &wire::IpBlock, path: &str, errors: &mut Errors) -> Result<Option<Peer>, Exhausted> {
     let Some(cidr) = cidr(&block.cidr, &format!("{path}.cidr"), errors) else { return Ok(None) };
     let mut except = Distinct::new(errors.source);
-    for (i, text) in block.except.0.iter().enumerate() {
+    for (i, text) in block.except.iter().enumerate() {
         let path = format!("{path}.except[{i}]");
         let Some(taken) = self::cidr(text, &path, errors) else {
             continue;
@@ -144,7 +145,7 @@ fn ip_block(block: &wire::IpBlock, path: &str, errors: &mut Errors) -> Result<Op
             errors.add(path, text, "not a strict subset of the block's cidr", "except a smaller block inside it");
         }
     }
-    Ok(Some(Peer::Block { cidr, except: except.finish()? }))
+    Ok(Some(Peer::Block { cidr, except: except.finish()?.into_boxed_slice() }))
 }
 
 /// A CIDR. Host bits, leading zeros and IPv4-mapped addresses were accepted by API servers before 1.36.
@@ -275,11 +276,13 @@ pub(super) fn port(written: wire::Port, path: &str, errors: &mut Errors) -> Opti
 }
 
 pub(super) fn label_selector(written: &LabelSelector, path: &str, errors: &mut Errors) -> Result<Selector, Exhausted> {
-    let count = written.match_labels.len() + written.match_expressions.0.len();
-    // Labels have each its own key. Where there are expressions, several may have one, and what they come to is put beside them.
-    let copies = if written.match_expressions.0.is_empty() { 1 } else { 2 };
-    meter::charge(copies * count * size_of::<KeySet>())?;
-    let mut requirements = Vec::with_capacity(count);
+    let labels = written.match_labels.iter().map(|(key, value)| packed_size(key.len(), value.len()));
+    let expressions = written.match_expressions.0.iter();
+    let expressions = expressions.map(|OrDefault(one)| packed_size(one.key.len(), one.values.heap()));
+    let size = labels.chain(expressions).sum();
+    // Most of that is used; the rest is given back, and then both are there.
+    meter::charge(2 * size)?;
+    let mut requirements = Requirements::with_capacity(size);
     let key_fix = "use [prefix/]name, the name of at most 63 letters, digits, '-', '_' and '.'";
     let value_fix = "use at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit";
     for (key, value) in written.match_labels.iter() {
@@ -289,10 +292,7 @@ pub(super) fn label_selector(written: &LabelSelector, path: &str, errors: &mut E
         if !is_label_value(value) {
             errors.add(format!("{path}.matchLabels[{key}]"), value, "not a label value", value_fix);
         }
-        let mut one = Texts::default();
-        one.push(value);
-        meter::charge(copies * (key.len() + value.len()))?;
-        requirements.push(KeySet::new(key, false, false, &one));
+        requirements.add(key, Operator::In, [value]);
     }
     for (i, OrDefault(requirement)) in written.match_expressions.0.iter().enumerate() {
         let path = format!("{path}.matchExpressions[{i}]");
@@ -301,37 +301,30 @@ pub(super) fn label_selector(written: &LabelSelector, path: &str, errors: &mut E
         }
         // API servers keep values stored long ago that they would not take today, on every update. No pod has one.
         let stored = errors.source == Source::Cluster;
-        let values = &requirement.values.0;
+        let values = &requirement.values;
         for (j, value) in values.iter().enumerate().filter(|_| !stored) {
             if !is_label_value(value) {
                 errors.add(format!("{path}.values[{j}]"), value, "not a label value", value_fix);
             }
         }
-        let (wants_values, absent, all_but) = match requirement.operator.as_str() {
-            "In" => (true, false, false),
-            "NotIn" => (true, true, true),
-            "Exists" => (false, false, true),
-            "DoesNotExist" => (false, true, false),
-            other => {
-                let fix = "use In, NotIn, Exists or DoesNotExist";
-                errors.add(format!("{path}.operator"), other, "no operator of a selector", fix);
-                continue;
-            }
+        let Some(operator) = Operator::parse(&requirement.operator) else {
+            let fix = "use In, NotIn, Exists or DoesNotExist";
+            errors.add(format!("{path}.operator"), &requirement.operator, "no operator of a selector", fix);
+            continue;
         };
-        if wants_values && values.is_empty() {
+        if operator.has_values() && values.is_empty() {
             let problem = format!("{} without values", requirement.operator);
             errors.add(format!("{path}.values"), "", &problem, "list one value at least");
-        } else if !wants_values && !values.is_empty() {
+        } else if !operator.has_values() && !values.is_empty() {
             let problem = format!("{} with values", requirement.operator);
             errors.add(format!("{path}.values"), "", &problem, "leave values out, or use In or NotIn");
         }
-        // Those that can match, their order, and the set itself; and as much again where it is merged.
-        meter::charge(requirement.key.len() + 3 * values.heap())?;
-        let mut valid = Texts::default();
-        if wants_values {
-            values.iter().filter(|value| is_label_value(value)).for_each(|value| valid.push(value));
-        }
-        requirements.push(KeySet::new(&requirement.key, absent, all_but, &valid));
+        // Those that can match, and their order.
+        let mark = meter::used();
+        meter::charge(3 * values.heap())?;
+        let valid = values.iter().filter(|value| operator.has_values() && is_label_value(value));
+        requirements.add(&requirement.key, operator, valid);
+        meter::release_to(mark);
     }
-    Ok(Selector::all_of(requirements))
+    requirements.counted()
 }

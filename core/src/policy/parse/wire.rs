@@ -7,11 +7,11 @@ use std::fmt;
 use std::hash::BuildHasher;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::meter;
 use crate::object::{List, nullable};
-use crate::policy::selectors::Texts;
+use crate::texts::Texts;
 
 crate::object::from_map_only!(Peer, IpBlock, Port, LabelSelector, Requirement);
 
@@ -22,32 +22,6 @@ pub(super) struct OrDefault<T>(pub(super) T);
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for OrDefault<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         nullable(deserializer).map(Self)
-    }
-}
-
-/// A list of texts, in as little room as they take.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct TextList(pub(super) Texts);
-
-impl<'de> Deserialize<'de> for TextList {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Packed;
-        impl<'de> Visitor<'de> for Packed {
-            type Value = TextList;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sequence")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut list = TextList::default();
-                while let Some(OrDefault(text)) = seq.next_element::<OrDefault<String>>()? {
-                    list.0.push_counted(&text).map_err(serde::de::Error::custom)?;
-                }
-                Ok(list)
-            }
-        }
-        deserializer.deserialize_seq(Packed)
     }
 }
 
@@ -65,7 +39,7 @@ pub(super) struct IpBlock {
     #[serde(deserialize_with = "nullable")]
     pub(super) cidr: String,
     #[serde(deserialize_with = "nullable")]
-    pub(super) except: TextList,
+    pub(super) except: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -132,7 +106,7 @@ pub(super) struct Requirement {
     #[serde(deserialize_with = "nullable")]
     pub(super) operator: String,
     #[serde(deserialize_with = "nullable")]
-    pub(super) values: TextList,
+    pub(super) values: Texts,
 }
 
 /// A map of strings that refuses a key given twice. A null value is an empty one.
@@ -143,10 +117,6 @@ pub(super) struct UniqueMap {
 }
 
 impl UniqueMap {
-    pub(super) fn len(&self) -> usize {
-        self.keys.len()
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.keys.iter().zip(self.values.iter())
     }

@@ -208,7 +208,7 @@ impl<'a> Classes<'a> {
                     rules.items.push((self.items.add(Item { scope, pods }), ports));
                 }
                 Peer::Block { cidr, except } => {
-                    rules.blocks.push((self.blocks.add((*cidr, except.as_slice())), ports));
+                    rules.blocks.push((self.blocks.add((*cidr, &**except)), ports));
                 }
             }
         }

@@ -37,8 +37,8 @@ impl<'a> Postings<'a> {
 
     /// The fewest objects among which all are that a selector selects, where it asks for a label with certain values.
     fn among(&self, selector: &Selector) -> Option<Vec<usize>> {
-        let asks = |set: &KeySet| !set.admits(None) && !set.admits_unmentioned();
-        let having = |(key, set): (&str, &KeySet)| -> Vec<&Vec<usize>> {
+        let asks = |set: &KeySet<'_>| !set.admits(None) && !set.admits_unmentioned();
+        let having = |(key, set): (&str, KeySet<'_>)| -> Vec<&Vec<usize>> {
             let Some(values) = self.0.get(key) else { return Vec::new() };
             set.mentioned().filter_map(|value| values.get(value)).collect()
         };

@@ -12,7 +12,7 @@ use super::{Use, is_meant, is_open, resolving, used};
 use crate::inventory::{Cluster, Resolver, Workload};
 use crate::policy::coverage::coverage;
 use crate::policy::ports::{Ports, Protocol};
-use crate::policy::selectors::{KeySet, NAMESPACE_NAME_LABEL, Selector};
+use crate::policy::selectors::{NAMESPACE_NAME_LABEL, Selector};
 use crate::policy::{Direction, NetworkPolicy, Rule};
 use crate::profile::{self, ALLOW_DNS, Profile};
 
@@ -166,16 +166,16 @@ fn common(view: &View<'_>, selectors: &[&Selector]) -> Option<Selector> {
         return Some(Selector::default());
     }
     let (key, _) = first.keys().next()?;
-    let mut values: BTreeSet<String> = BTreeSet::new();
+    let mut values: BTreeSet<&str> = BTreeSet::new();
     for selector in selectors {
         let mut keys = selector.keys();
         let (Some((of, set)), None) = (keys.next(), keys.next()) else { return None };
         if of != key || !set.is_a_list() {
             return None;
         }
-        values.extend(set.mentioned().map(str::to_owned));
+        values.extend(set.mentioned());
     }
-    Some(std::iter::once((key.to_owned(), KeySet::one_of(values))).collect())
+    Some(Selector::one_of(key, values))
 }
 
 /// The resolver that is known, or what most clusters have.

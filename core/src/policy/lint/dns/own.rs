@@ -82,7 +82,7 @@ fn meant(pods: &Selector) -> Option<Resolver> {
     })
 }
 
-fn asks_for(set: &KeySet, value: &str) -> bool {
+fn asks_for(set: KeySet<'_>, value: &str) -> bool {
     set.is_a_list() && set.mentioned().any(|mentioned| mentioned == value)
 }
 
