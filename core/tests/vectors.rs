@@ -104,6 +104,12 @@ fn ports(direction: &str, ports: Value) -> Value {
     json!({ "podSelector": {}, "policyTypes": [kind], field: [{ "ports": ports }] })
 }
 
+/// Blocks of IPv6 that hold all addresses but those of one block.
+fn all_but(address: u128, length: u32) -> Value {
+    let sibling = |bits: u32| (address ^ (1 << (128 - bits))) & (u128::MAX << (128 - bits));
+    (1..=length).map(|bits| format!("{}/{bits}", std::net::Ipv6Addr::from(sibling(bits)))).collect()
+}
+
 const NAME: &str = "kubernetes.io/metadata.name";
 const LOW: &str = "0.0.0.0/1";
 const HIGH: &str = "128.0.0.0/1";
@@ -259,6 +265,16 @@ const HIGH: &str = "128.0.0.0/1";
 )]
 #[case::v66_a_named_port(66, json!([ports("ingress", json!([{ "port": "http" }]))]), "C+PORTS(any)", "A")]
 #[case::v67_ipv4_behind_nat64(67, json!([from(json!([to("64:ff9b::/96", Value::Null)]))]), "C+W4", "A")]
+#[case::v67_ipv4_behind_nat64_as_what_exceptions_leave(
+    67, json!([from(json!([to("64:e000::/19", json!(["64:e000::/20"]))]))]), "C+W4", "A"
+)]
+#[case::v67_ipv4_behind_nat64_as_all_but_everything_else(
+    67, json!([from(json!([to("::/0", all_but(0x0064_ff9b_u128 << 96, 96))]))]), "C+W4", "A"
+)]
+#[case::v67_mapped_ipv4_as_all_but_everything_else(
+    67, json!([from(json!([to("::/0", all_but(0xffff_u128 << 32, 96))]))]), "C+W4", "A"
+)]
+#[case::v67_a_half_of_ipv6_is_no_ipv4(67, json!([from(json!([to("::/0", json!(["8000::/1"]))]))]), "C+W6", "A")]
 fn the_verdict_is(#[case] vector: u8, #[case] specs: Value, #[case] ingress: &str, #[case] egress: &str) {
     let verdict = verdict_of(&specs, Source::File);
     assert_eq!(

@@ -144,6 +144,7 @@ fn an_admin_of_a_namespace_opens_nothing_that_the_profile_denies() {
         ),
         from(json!([{ "ipBlock": { "cidr": "0.0.0.0/0" } }])),
         from(json!([{ "ipBlock": { "cidr": "::/0" } }])),
+        from(json!([{ "ipBlock": { "cidr": "64:e000::/19", "except": ["64:e000::/20"] } }])),
         from(json!([{ "ipBlock": { "cidr": "0.0.0.0/1" } }, { "ipBlock": { "cidr": "128.0.0.0/1" } }])),
         from(
             json!([{ "ipBlock": { "cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"] } }, { "ipBlock": { "cidr": "10.0.0.0/8" } }]),

@@ -126,9 +126,21 @@ fn is_embedded(address: u128) -> bool {
     EMBEDDED.iter().any(|first| (*first..=first + u128::from(u32::MAX)).contains(&address))
 }
 
-/// Whether a block of IPv6 is larger than one that is not wide: then it counts as IPv6 throughout.
+/// Whether a block of IPv6 holds more addresses that stand for themselves than one that is not wide: then it counts as IPv6
+/// throughout.
 fn is_wide_by_itself(ip_block: &Value, criteria: &Criteria) -> bool {
-    text(&ip_block["cidr"]).split_once('/').unwrap().1.parse::<u8>().unwrap() < criteria.wide.ipv6
+    let embedded = EMBEDDED.map(|first| (first, first + u128::from(u32::MAX)));
+    let blocks = std::iter::once(&ip_block["cidr"]).chain(items(&ip_block["except"])).map(|cidr| block(text(cidr)));
+    let ranges: Vec<(u128, u128)> = blocks.map(|(_, first, last)| (first, last)).chain(embedded).collect();
+    // Between two of these, all addresses are alike.
+    let mut cuts: Vec<u128> =
+        ranges.iter().flat_map(|(first, last)| [Some(*first), last.checked_add(1)]).flatten().collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    let alike = cuts.iter().enumerate().filter(|(_, first)| holds(ip_block, true, **first) && !is_embedded(**first));
+    let size = |(index, first): (usize, &u128)| cuts.get(index + 1).map_or(u128::MAX - first, |next| next - first);
+    alike.map(size).fold(0u128, u128::saturating_add)
+        > 1u128.checked_shl(128 - u32::from(criteria.wide.ipv6)).unwrap_or(u128::MAX)
 }
 
 /// Whether a peer lets in an IPv4 address, also as the IPv6 address that stands for it.

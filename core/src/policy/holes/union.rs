@@ -105,7 +105,6 @@ struct Measures {
     v4: u128,
     v6: u128,
     networks: Vec<Network>,
-    ipv6_prefix: u8,
 }
 
 /// How many pairs of a rule and a class of ports that it allows are looked at. Past it ports are not told apart.
@@ -139,12 +138,11 @@ impl Measures {
             v4: criteria.wide.addresses(Family::V4),
             v6: criteria.wide.addresses(Family::V6),
             networks: criteria.networks(),
-            ipv6_prefix: criteria.wide.ipv6,
         }
     }
 
     /// The addresses of the blocks of some peers, as IPv4 and IPv6. Addresses of IPv6 that stand for IPv4 count as that,
-    /// but for a block that is wide by itself: it is for IPv6.
+    /// but for a block of which the others are wide by themselves: it is for IPv6. What counts is what its exceptions leave.
     fn addresses<'p>(&self, peers: impl Iterator<Item = &'p Peer>) -> (Vec<cidr::Range>, Vec<cidr::Range>) {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for peer in peers {
@@ -152,11 +150,14 @@ impl Measures {
             let remaining = cidr::remaining(block, except);
             match cidr::family(block) {
                 Family::V4 => v4.extend(remaining),
-                Family::V6 if block.prefix_len() < self.ipv6_prefix => v6.extend(remaining),
                 Family::V6 => {
                     let (itself, embedded) = cidr::embedded(&remaining);
-                    v6.extend(itself);
-                    v4.extend(embedded);
+                    if cidr::held(itself.clone(), Family::V6.every()) > self.v6 {
+                        v6.extend(remaining);
+                    } else {
+                        v6.extend(itself);
+                        v4.extend(embedded);
+                    }
                 }
             }
         }
