@@ -25,7 +25,7 @@ pub const BUILT_IN: [&str; 3] = ["standard", "strict", "deny-all"];
 pub const ALLOW_DNS: &str = "allow-dns";
 
 /// What a hole of some class gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// It may not be opened, and a namespace that has it is not effective.
@@ -193,6 +193,23 @@ impl Profile {
     #[must_use]
     pub fn effect(&self, direction: Direction, hole: &Hole) -> Effect {
         self.holes.effect(direction, hole.class())
+    }
+
+    /// Whether nothing is allowed by this profile that another one does not allow, as far as that is easily seen: each of its
+    /// policies has no rules or is one of the other's, too, and no class of hole is judged more leniently or measured
+    /// more generously.
+    #[must_use]
+    pub fn is_as_strict_as(&self, other: &Self) -> bool {
+        let has_rules =
+            |policy: &NetworkPolicy| Direction::BOTH.iter().any(|direction| policy.spec.has_rules(*direction));
+        let is_there = |one: &Policy| other.policies.iter().any(|policy| policy.parsed.spec == one.parsed.spec);
+        let effects = |direction: Direction| {
+            classes().all(|class| self.holes.effect(direction, class) <= other.holes.effect(direction, class))
+        };
+        let (mine, theirs) = (&self.criteria.wide, &other.criteria.wide);
+        self.policies.iter().all(|one| !has_rules(&one.parsed) || is_there(one))
+            && Direction::BOTH.into_iter().all(effects)
+            && (mine.ipv4 >= theirs.ipv4 && mine.ipv6 >= theirs.ipv6 && mine.ports <= theirs.ports)
     }
 
     /// Whether the verdict is effective: both directions complete, and no hole of a class that this profile denies.

@@ -73,8 +73,8 @@ pub fn stand_in(name: &str) -> String {
     format!("{name}{STAND_IN}")
 }
 
-/// What Ringfence does in a namespace, as in Pod Security Admission, and `exempt`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What Ringfence does in a namespace, as in Pod Security Admission, and `exempt`. The strictest is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Policies applied, pods held until they are effective, denials.

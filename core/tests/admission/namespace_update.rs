@@ -119,20 +119,43 @@ fn isolated_is_the_controllers_alone(#[case] old: Value, #[case] new: Value) {
 #[case::no_profile(json!({ "ringfence.dev/profile": null }), Use::Profile("none".to_owned()))]
 #[case::no_mode(json!({ "ringfence.dev/mode": null }), Use::Mode("none".to_owned()))]
 fn a_deviation_needs_permission(#[case] changes: Value, #[case] asked: Use) {
-    let review = updates(&with_labels(&json!({})), &with_labels(&changes));
-    assert_eq!(world().asks(&review), asked);
-    world().answering(asked.clone(), Answer::Allowed).validate(&review).passes_silently("Allowed");
+    needs_permission(&updates(&with_labels(&json!({})), &with_labels(&changes)), asked);
+}
+
+#[rstest]
+#[case::strict("strict")]
+#[case::deny_all("deny-all")]
+fn leaving_a_stricter_profile_for_the_default_needs_permission(#[case] profile: &str) {
+    let strict = with_labels(&json!({ "ringfence.dev/profile": profile }));
+    needs_permission(&updates(&strict, &with_labels(&json!({}))), Use::Profile("standard".to_owned()));
+}
+
+#[test]
+fn leaving_a_stricter_mode_for_the_default_needs_permission() {
+    let review = updates(&with_labels(&json!({})), &with_labels(&json!({ "ringfence.dev/mode": "audit" })));
+    let world = || world().configured(&json!({ "defaultMode": "audit" }));
+    assert_eq!(world().asks(&review), Use::Mode("audit".to_owned()));
+    let back = updates(
+        &with_labels(&json!({ "ringfence.dev/mode": "exempt" })),
+        &with_labels(&json!({ "ringfence.dev/mode": "audit" })),
+    );
+    world().validate(&back).passes_silently("Allowed");
+}
+
+fn needs_permission(review: &Review, asked: Use) {
+    assert_eq!(world().asks(review), asked);
+    world().answering(asked.clone(), Answer::Allowed).validate(review).passes_silently("Allowed");
     let named = format!("the verb \"use\" on {asked}");
     world()
         .answering(asked.clone(), Answer::Denied)
-        .validate(&review)
+        .validate(review)
         .refused("NotPermitted", &["open to the cluster", &named]);
-    let failure = world().answering(asked, Answer::Unknown("timed out".to_owned())).fails(&review);
+    let failure = world().answering(asked, Answer::Unknown("timed out".to_owned())).fails(review);
     assert!(matches!(failure, Failure::Unknown(why) if why.contains("timed out")));
 }
 
 #[rstest]
-#[case::profile(json!({ "ringfence.dev/profile": "strict" }))]
+#[case::profile(json!({ "ringfence.dev/profile": "gone" }))]
 #[case::mode(json!({ "ringfence.dev/mode": "audit" }))]
 fn going_back_to_the_default_needs_none(#[case] changes: Value) {
     world().validate(&updates(&with_labels(&changes), &with_labels(&json!({})))).passes_silently("Allowed");

@@ -258,13 +258,14 @@ fn exemption(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>
         return Ok(Some(not_permitted(
             name,
             "adding, extending or changing an exemption",
+            AT_DEFAULT,
             &Use::Mode("exempt".to_owned()),
         )));
     }
     Ok(None)
 }
 
-/// Whether the user may choose what is not the default, or remove what is there.
+/// Whether the user may choose what is not the default, or remove what is there, or leave for the default what is stricter.
 fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>) -> Result<Option<Decision>, Stop> {
     let asks = [
         (
@@ -280,26 +281,44 @@ fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>
         if old == new {
             continue;
         }
-        let (asked, what) = match new.as_deref() {
-            Some(value) if value == default => continue,
-            Some(value) => {
-                (asked(value.to_owned()), format!("setting {key}={value}, which is not the default ({default})"))
+        let stricter = |value: &str| old.as_deref().filter(|old| is_stricter(key, old, value, context));
+        let (asked, what, instead) = match new.as_deref() {
+            Some(value) if value != default => {
+                let what = format!("setting {key}={value}, which is not the default ({default})");
+                (asked(value.to_owned()), what, AT_DEFAULT)
             }
-            None => (asked(NONE.to_owned()), format!("removing {key}")),
+            Some(value) => {
+                let Some(stricter) = stricter(value) else { continue };
+                let what = format!("setting {key}={value} in place of {stricter}, which allows less,");
+                (asked(value.to_owned()), what, "leave it as it is")
+            }
+            None => (asked(NONE.to_owned()), format!("removing {key}"), AT_DEFAULT),
         };
         if !context.may(asked.clone())? {
-            return Ok(Some(not_permitted(name, &what, &asked)));
+            return Ok(Some(not_permitted(name, &what, instead, &asked)));
         }
     }
     Ok(None)
 }
 
-fn not_permitted(name: &str, what: &str, asked: &Use) -> Decision {
+/// Whether a profile or mode may be stricter than another. What does not exist is judged by the default, and is not.
+fn is_stricter(key: &str, one: &str, than: &str, context: &Context<'_>) -> bool {
+    if key == MODE {
+        return matches!((Mode::parse(one), Mode::parse(than)), (Some(one), Some(than)) if one < than);
+    }
+    let profile = |name| context.config.profiles.get(name);
+    matches!((profile(one), profile(than)), (Some(one), Some(than)) if !than.is_as_strict_as(one))
+}
+
+/// What to do instead of a deviation.
+const AT_DEFAULT: &str = "leave the default";
+
+fn not_permitted(name: &str, what: &str, instead: &str, asked: &Use) -> Decision {
     Decision::deny(
         Reason::NotPermitted,
         format!(
-            "{what} on namespace {name} is refused: it can leave its pods open to the cluster, and you may not; leave the \
-             default, or ask a cluster administrator for the verb \"use\" on {asked}"
+            "{what} on namespace {name} is refused: it can leave its pods open to the cluster, and you may not; {instead}, \
+             or ask a cluster administrator for the verb \"use\" on {asked}"
         ),
     )
 }
