@@ -25,8 +25,9 @@ pub(super) fn embedded(user: &UserInfo<'_>) -> Answer {
     if user.groups.iter().any(|group| group == MASTERS_GROUP) { Answer::Allowed } else { Answer::Denied }
 }
 
-/// How many questions a user may cause in a second, and how many a peer: without a client certificate anybody who reaches the
-/// port can send reviews in anybody's name. An API server that is in use causes far fewer, since answers are remembered.
+/// How many questions a user may cause in a second by way of one peer, and how many a peer: without a client certificate
+/// anybody who reaches the port can send reviews in anybody's name, and must not use up what that user has elsewhere. An API
+/// server that is in use causes far fewer, since answers are remembered. A peer's reviews may cause as many reads.
 const PER_USER: u32 = 10;
 const PER_PEER: u32 = 50;
 
@@ -36,8 +37,9 @@ const COUNTED: usize = 4096;
 /// Who causes questions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Asker {
-    User(String),
+    User(String, Option<IpAddr>),
     Peer(IpAddr),
+    Reader(IpAddr),
 }
 
 /// How many questions each has caused in this second.
@@ -54,14 +56,19 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Counts one more question, unless somebody who causes it has caused too many, or too many are counted already.
+    /// Counts one more question of a user.
     fn admits(&mut self, user: &str, peer: Option<IpAddr>, now: Instant) -> bool {
+        let mut askers = vec![(Asker::User(user.to_owned(), peer), PER_USER)];
+        askers.extend(peer.map(|peer| (Asker::Peer(peer), PER_PEER)));
+        self.count(askers, now)
+    }
+
+    /// Counts one more of something, unless somebody who causes it has caused too many, or too many are counted already.
+    fn count(&mut self, askers: Vec<(Asker, u32)>, now: Instant) -> bool {
         if now.duration_since(self.since) >= Duration::from_secs(1) {
             self.since = now;
             self.by.clear();
         }
-        let mut askers = vec![(Asker::User(user.to_owned()), PER_USER)];
-        askers.extend(peer.map(|peer| (Asker::Peer(peer), PER_PEER)));
         let count = |asker: &Asker| self.by.get(asker).copied().unwrap_or_default();
         if askers.iter().any(|(asker, most)| count(asker) >= *most) || self.by.len() >= COUNTED {
             return false;
@@ -99,6 +106,12 @@ impl Remembered {
 
     fn admits(&self, user: &str, peer: Option<IpAddr>) -> bool {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).admits(user, peer, Instant::now())
+    }
+
+    /// Whether a namespace may be read once more because of a review of this peer.
+    pub(super) fn may_read_for(&self, peer: Option<IpAddr>) -> bool {
+        let reader = peer.map(|peer| (Asker::Reader(peer), PER_PEER)).into_iter().collect();
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).count(reader, Instant::now())
     }
 
     fn put(&self, question: Question, answer: &Answer) {
@@ -196,8 +209,8 @@ mod tests {
         // Another name at each request helps a stranger as far as the peer's limit.
         let admitted = (0..1000).filter(|name| counts.admits(&name.to_string(), stranger, now)).count();
         assert_eq!(admitted, (PER_PEER - PER_USER) as usize);
-        // What comes from the API server is asked all the same.
-        assert!(counts.admits("alice", server, now));
+        // What comes from the API server is asked all the same, in whosever name a stranger has asked.
+        assert!(counts.admits("alice", server, now) && counts.admits("system:anonymous", server, now));
         assert!(counts.admits("system:anonymous", stranger, now + Duration::from_secs(1)));
     }
 }

@@ -121,7 +121,8 @@ impl Cluster {
         };
         let known = self.namespace(name);
         let judges_policies = request.resource() == Resource::NetworkPolicy;
-        let is_certain = known.as_ref().is_none_or(|known| known.is_caught_up()) || !judges_policies;
+        // One that is not known yet may have policies: of another namespace of its name, which they have outlived.
+        let is_certain = known.as_ref().is_some_and(|known| known.is_caught_up()) || !judges_policies;
         let namespace = if (self.is_believed() && is_certain) || !request.hangs_on_namespace() {
             known
         } else {
@@ -135,12 +136,16 @@ impl Cluster {
         }
     }
 
-    /// The same, read from the API server at this moment; `None` on an embedded cluster, which knows everything.
+    /// The same, read from the API server at this moment; `None` on an embedded cluster, which knows everything. `peer` is who
+    /// sent the request: the API server, as a rule.
     ///
     /// # Errors
-    /// Where the API server does not answer.
-    pub async fn view_anew(&self, request: &Request<'_>) -> Result<Option<View>, Unavailable> {
+    /// Where the API server does not answer, or was asked too often because of this peer.
+    pub async fn view_anew(&self, request: &Request<'_>, peer: Option<IpAddr>) -> Result<Option<View>, Unavailable> {
         let Some(live) = &self.live else { return Ok(None) };
+        if !live.may_read_for(peer) {
+            return Err(Unavailable("policies were read again too often in this second".to_owned()));
+        }
         let mut pending = self.pending(request);
         let namespace = live.read_namespace(request.namespace_concerned()).await?;
         // Only of this view: the index does not have it yet.
@@ -156,7 +161,8 @@ impl Cluster {
         }
     }
 
-    /// Reserves a change of a policy that was decided when these changes were pending, in the memory of a budget.
+    /// Reserves a change of a policy that was decided when these changes were pending, in the memory of a budget. `peer` is who
+    /// sent the request.
     ///
     /// # Errors
     /// [`NotReserved`].
@@ -165,9 +171,10 @@ impl Cluster {
         namespace: &str,
         known: &Pending,
         change: Change,
+        peer: Option<IpAddr>,
         budget: Arc<dyn Budget>,
     ) -> Result<Arc<Reservation>, NotReserved> {
-        self.reservations().reserve(namespace, known, change, Timestamp::now(), budget)
+        self.reservations().reserve(namespace, known, change, peer, Timestamp::now(), budget)
     }
 
     fn reservations(&self) -> MutexGuard<'_, Reservations> {

@@ -61,7 +61,9 @@ impl<'a> Deciding<'a> {
             let mut decision = self.decide_by(&view).await?;
             if !decision.allowed && decision.hangs_on_pending && !is_anew {
                 is_anew = true;
-                if let Some(anew) = cluster.view_anew(self.request).await.map_err(|problem| unavailable(&problem))? {
+                if let Some(anew) =
+                    cluster.view_anew(self.request, self.peer).await.map_err(|problem| unavailable(&problem))?
+                {
                     view = anew;
                     continue;
                 }
@@ -69,8 +71,8 @@ impl<'a> Deciding<'a> {
             let Some(change) = decision.change.take().filter(|_| decision.allowed && !self.request.dry_run) else {
                 return Ok((decision, None));
             };
-            let budget = self.app.gate.budget(self.body.len());
-            match cluster.reserve(&self.request.namespace, &view.pending, change, budget) {
+            let budget = self.app.gate.lasting_budget(self.body.len());
+            match cluster.reserve(&self.request.namespace, &view.pending, change, self.peer, budget) {
                 Ok(reservation) => return Ok((decision, Some(reservation))),
                 Err(NotReserved::Overtaken) => {
                     view = cluster.view(self.request).await.map_err(|problem| unavailable(&problem))?;

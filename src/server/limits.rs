@@ -52,10 +52,14 @@ impl Places {
     }
 }
 
+/// Of the memory for what is built, what outlives its review may take one in so many.
+const BUILT_TO_LAST: usize = 4;
+
 /// The memory for what is built from bodies, of which large ones leave a part to small ones.
 struct Built {
     left: AtomicUsize,
     left_for_large: AtomicUsize,
+    left_to_last: AtomicUsize,
 }
 
 /// What is built from one body takes it from here.
@@ -67,7 +71,8 @@ struct Share {
 impl Built {
     fn new(all: usize) -> Arc<Self> {
         let left_for_large = AtomicUsize::new(all - all / BUILT_FOR_SMALL);
-        Arc::new(Self { left: AtomicUsize::new(all), left_for_large })
+        let left_to_last = AtomicUsize::new(all / BUILT_TO_LAST);
+        Arc::new(Self { left: AtomicUsize::new(all), left_for_large, left_to_last })
     }
 }
 
@@ -94,6 +99,28 @@ impl Budget for Share {
         if self.large {
             self.built.left_for_large.fetch_add(bytes, Ordering::Relaxed);
         }
+    }
+}
+
+/// The same, for what outlives its review.
+struct Lasting(Share);
+
+impl Budget for Lasting {
+    fn take(&self, bytes: usize) -> bool {
+        let left = &self.0.built.left_to_last;
+        if !draw(left, bytes) {
+            return false;
+        }
+        let taken = self.0.take(bytes);
+        if !taken {
+            left.fetch_add(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn give(&self, bytes: usize) {
+        self.0.give(bytes);
+        self.0.built.left_to_last.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -160,6 +187,11 @@ impl Gate {
     /// What is built from a body of this length takes its memory from here.
     pub(super) fn budget(&self, length: usize) -> Arc<dyn Budget> {
         Arc::new(Share { built: self.built.clone(), large: length > SMALL_BODY })
+    }
+
+    /// The same, for what is kept after its review has been answered.
+    pub(super) fn lasting_budget(&self, length: usize) -> Arc<dyn Budget> {
+        Arc::new(Lasting(Share { built: self.built.clone(), large: length > SMALL_BODY }))
     }
 
     /// What to answer where no more may be built from a body.
@@ -263,5 +295,21 @@ mod tests {
         share(false).give(250);
         share(true).give(750);
         assert!(share(true).take(750) && share(false).take(250));
+    }
+
+    #[test]
+    fn what_outlives_its_review_takes_a_quarter_and_no_more_than_is_left() {
+        let built = Built::new(1000);
+        let lasting = || Lasting(Share { built: built.clone(), large: false });
+        assert!(lasting().take(250));
+        assert!(!lasting().take(1));
+        lasting().give(250);
+        let share = Share { built: built.clone(), large: false };
+        assert!(share.take(900));
+        assert!(!lasting().take(101));
+        assert!(lasting().take(100));
+        share.give(900);
+        lasting().give(100);
+        assert!(lasting().take(250));
     }
 }

@@ -182,18 +182,24 @@ async fn answer(
     Ok(rendered)
 }
 
-/// Names come from whoever sent the request, so they are written with escapes; objects are never logged.
+/// How many characters of a name are logged: as many as a name of an object can have.
+const LOGGED: usize = 253;
+
+/// Names come from whoever sent the request, so they are written with escapes and cut; objects are never logged.
 fn log(webhook: Webhook, request: &Review<'_>, decision: &Decision) {
+    fn cut(name: &str) -> &str {
+        name.char_indices().nth(LOGGED).map_or(name, |(end, _)| &name[..end])
+    }
     macro_rules! event {
         ($level:ident, $text:literal) => {
             tracing::$level!(
                 ?webhook,
-                uid = ?request.uid,
-                user = ?request.user_info.username,
+                uid = ?cut(&request.uid),
+                user = ?cut(&request.user_info.username),
                 operation = ?request.operation,
-                resource = ?request.resource_name(),
-                namespace = ?request.namespace,
-                name = ?request.name,
+                resource = ?cut(&request.resource_name()),
+                namespace = ?cut(&request.namespace),
+                name = ?cut(&request.name),
                 dry_run = request.dry_run,
                 reason = decision.reason.as_str(),
                 message = ?decision.message,

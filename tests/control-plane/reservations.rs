@@ -6,10 +6,15 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::ask::{Answer, send};
-use crate::harness::{Bed, Options, Replica, eventually};
+use crate::direct::decide;
+use crate::harness::{Bed, Options, Replica, World, eventually};
 use crate::scene::{POLICIES, admin, is_isolated, isolated_namespace, policy};
 
-crate::tests![case_69_halves_of_a_hole_are_never_both_admitted_by_one_replica_and_are_closed_behind_two];
+crate::tests![
+    case_69_halves_of_a_hole_are_never_both_admitted_by_one_replica_and_are_closed_behind_two,
+    a_creation_that_fails_again_and_again_keeps_nobody_from_changing_policies,
+    no_review_of_what_no_api_server_sends_is_kept,
+];
 
 /// How often two requests are sent at the same time.
 const TRIES: usize = 100;
@@ -108,4 +113,50 @@ fn case_69_halves_of_a_hole_are_never_both_admitted_by_one_replica_and_are_close
     // Replicas share no reservations, so that some of these were admitted by both: else nothing was closed.
     assert!(both_stored > 0, "of {TRIES} tries behind two replicas none stored both halves");
     drop((one, two));
+}
+
+fn a_creation_that_fails_again_and_again_keeps_nobody_from_changing_policies() {
+    let bed = &World::shared().bed;
+    isolated_namespace(bed, "again");
+    let policies = format!("{POLICIES}/again/networkpolicies");
+    let narrow = |name: &str| half(name, "203.0.113.0/24");
+    admin(bed).create(&policies, &narrow("there")).expect_ok();
+    // More often than a namespace can have changes pending.
+    for _ in 0..70 {
+        assert_eq!(admin(bed).create(&policies, &narrow("there")).status, 409);
+    }
+    admin(bed).create(&policies, &narrow("another")).expect_ok();
+}
+
+fn no_review_of_what_no_api_server_sends_is_kept() {
+    let world = World::shared();
+    isolated_namespace(&world.bed, "asked-about");
+    let review = |namespace: &str, name: &str, uid: &str| {
+        let mut object = half(name, "203.0.113.0/24");
+        object["metadata"]["namespace"] = json!(namespace);
+        object["metadata"]["uid"] = json!(uid);
+        json!({
+            "operation": "CREATE", "namespace": namespace, "name": name, "object": object,
+            "kind": { "group": "networking.k8s.io", "version": "v1", "kind": "NetworkPolicy" },
+            "resource": { "group": "networking.k8s.io", "version": "v1", "resource": "networkpolicies" },
+        })
+    };
+    let ringfence = world.ringfence.lock().unwrap();
+    let ringfence = ringfence.as_ref().unwrap();
+    let ask =
+        |namespace: &str, name: &str, uid: &str| decide(&world.installation, ringfence, &review(namespace, name, uid));
+    assert!(ask("asked-about", "p", "u").allows());
+    let long = "u".repeat(1 << 20);
+    for (namespace, name, uid) in [
+        ("no url", "p", "u"),
+        ("a/../b", "p", "u"),
+        ("", "p", "u"),
+        (long.as_str(), "p", "u"),
+        ("asked-about", "no name", "u"),
+        ("asked-about", long.as_str(), "u"),
+        ("asked-about", "p", long.as_str()),
+    ] {
+        let reply = ask(namespace, name, uid);
+        assert_eq!(reply.status, 400, "{reply:?}");
+    }
 }

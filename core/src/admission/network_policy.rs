@@ -20,6 +20,7 @@ use crate::policy::compare::allows_no_more;
 use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Class, Hole, Part, part_of};
 use crate::policy::lint::peers;
+use crate::policy::parse::names::{is_dns_label, is_subdomain};
 use crate::policy::parse::{Notes, ParseError, Source, noted_json};
 use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
@@ -74,10 +75,13 @@ pub(super) fn validate(request: &Request<'_>, context: &Context<'_>) -> Decided 
     }
     let decision = judge_with_pending(&change, request, context);
     if decision.allowed && mode == Mode::Enforce {
-        return Ok(Decision { change: Some(change.into_reserved()), ..decision });
+        return Ok(Decision { change: Some(change.into_reserved(request)?), ..decision });
     }
     Ok(decision.in_mode(mode))
 }
+
+/// The longest uid or name that a policy has, in bytes.
+const LONGEST_KEY: usize = 253;
 
 /// What the request does to one policy.
 struct Change {
@@ -130,14 +134,21 @@ impl Change {
             if old.spec == new.spec && old.deleting == new.deleting && old.exception == new.exception)
     }
 
-    /// What stays possible until the API server has stored it or not.
-    fn into_reserved(self) -> reservations::Change {
+    /// What stays possible until the API server has stored it or not. What it is kept by is checked: not every review comes
+    /// from an API server, which has checked it before.
+    fn into_reserved(self, request: &Request<'_>) -> Result<reservations::Change, Stop> {
         let (key, base) = match (&self.old, &self.new) {
             (Some(old), _) => (reservations::key(old), old.version),
             (None, new) => (new.as_ref().map_or("", reservations::key), 0),
         };
+        if !is_dns_label(&request.namespace) {
+            return Err(bad("request.namespace is not the name of a namespace"));
+        }
+        if !is_subdomain(self.name()) || key.len() > LONGEST_KEY {
+            return Err(bad("metadata.name or metadata.uid of the object is not one that an API server gives"));
+        }
         let (uid, name) = (key.to_owned(), self.name().to_owned());
-        reservations::Change { uid, base, name, outcome: self.new.map(Arc::new) }
+        Ok(reservations::Change { uid, base, name, outcome: self.new.map(Arc::new) })
     }
 
     /// Whether the stored policy is this one.

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +23,10 @@ use crate::policy::{Direction, NetworkPolicy, Spec};
 
 /// How many reservations a namespace may have at one time.
 pub const LIMIT: usize = 64;
+
+/// How many of them the reviews of one address may be the cause of: without a client certificate, anybody who reaches the port
+/// can send reviews that no API server has sent.
+pub const OF_ONE_PEER: usize = 48;
 
 /// How long after the verdict no request can still be stored: an API server ends a request after 60 s.
 pub const DECIDED_AFTER: SignedDuration = SignedDuration::from_secs(65);
@@ -45,12 +50,31 @@ pub struct Reservation {
     pub change: Change,
     /// When it was admitted.
     pub admitted: Timestamp,
+    /// Who sent the review: an API server, as a rule.
+    peer: Option<IpAddr>,
     budget: Arc<dyn Budget>,
 }
 
+/// What a reservation takes besides its texts and its policy, with its place in a namespace of its own.
+const PLACE: usize = 512;
+
 impl Change {
     fn size(&self) -> usize {
-        self.outcome.as_ref().map_or(0, |policy| policy.size())
+        PLACE + self.uid.len() + self.name.len() + self.outcome.as_ref().map_or(0, |policy| policy.size())
+    }
+
+    /// Whether what may come of this is all that may come of another: a request that is tried again and again, and fails each
+    /// time, such as the creation of what is there. Each creation has a uid of its own, and one of a name can be stored.
+    fn repeats(&self, other: &Self) -> bool {
+        let is_of_one = self.name == other.name && self.base == other.base && (self.base == 0 || self.uid == other.uid);
+        is_of_one
+            && match (&self.outcome, &other.outcome) {
+                (None, None) => true,
+                (Some(one), Some(other)) => {
+                    one.spec == other.spec && one.deleting == other.deleting && one.exception == other.exception
+                }
+                _ => false,
+            }
     }
 }
 
@@ -85,7 +109,7 @@ pub struct Pending {
 pub enum NotReserved {
     /// Another change was reserved since the decision was made: it has to be made again.
     Overtaken,
-    /// The namespace has [`LIMIT`] reservations, or the budget is used up.
+    /// The namespace has [`LIMIT`] reservations, or [`OF_ONE_PEER`] from this address, or the budget is used up.
     Full,
 }
 
@@ -102,8 +126,8 @@ impl Reservations {
         self.namespaces.get(namespace).cloned().unwrap_or_default()
     }
 
-    /// Reserves a change that was decided when the namespace's reservations were `known`. What its policy takes in memory is
-    /// taken from a budget.
+    /// Reserves a change that was decided when the namespace's reservations were `known`. What it takes in memory is taken from
+    /// a budget.
     ///
     /// # Errors
     /// [`NotReserved`].
@@ -112,17 +136,23 @@ impl Reservations {
         namespace: &str,
         known: &Pending,
         change: Change,
+        peer: Option<IpAddr>,
         now: Timestamp,
         budget: Arc<dyn Budget>,
     ) -> Result<Arc<Reservation>, NotReserved> {
-        let pending = self.namespaces.entry(namespace.to_owned()).or_default();
-        if pending.generation > known.generation {
+        let none = Pending::default();
+        let there = self.namespaces.get(namespace).unwrap_or(&none);
+        if there.generation > known.generation {
             return Err(NotReserved::Overtaken);
         }
-        if pending.reservations.len() >= LIMIT || !budget.take(change.size()) {
+        let others = || there.reservations.iter().filter(|one| !change.repeats(&one.change));
+        let is_full = others().count() >= LIMIT || others().filter(|one| one.peer == peer).count() >= OF_ONE_PEER;
+        if is_full || !budget.take(change.size()) {
             return Err(NotReserved::Full);
         }
-        let reservation = Arc::new(Reservation { change, admitted: now, budget });
+        let pending = self.namespaces.entry(namespace.to_owned()).or_default();
+        pending.reservations.retain(|one| !change.repeats(&one.change));
+        let reservation = Arc::new(Reservation { change, admitted: now, peer, budget });
         pending.generation += 1;
         pending.latest = now;
         pending.reservations.push(reservation.clone());
@@ -260,12 +290,13 @@ fn both(a: &NetworkPolicy, b: &NetworkPolicy) -> NetworkPolicy {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail like this")]
 
+    use std::net::IpAddr;
     use std::sync::Arc;
 
     use jiff::Timestamp;
     use serde_json::{Value, json};
 
-    use super::{Change, DECIDED_AFTER, LIMIT, NotReserved, Reservations};
+    use super::{Change, DECIDED_AFTER, LIMIT, NotReserved, OF_ONE_PEER, Reservations};
     use crate::meter::unlimited;
     use crate::policy::coverage::{Coverage, coverage};
     use crate::policy::parse::{Source, network_policy};
@@ -289,35 +320,70 @@ mod tests {
     fn a_decision_that_was_overtaken_is_not_reserved() {
         let (mut all_of_them, now) = (Reservations::default(), Timestamp::UNIX_EPOCH);
         let known = all_of_them.of("a");
-        let first =
-            all_of_them.reserve("a", &known, change(&policy("1", 1, &all()), 0, false), now, unlimited()).unwrap();
-        let again = all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now, unlimited());
+        let first = all_of_them
+            .reserve("a", &known, change(&policy("1", 1, &all()), 0, false), None, now, unlimited())
+            .unwrap();
+        let again = all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), None, now, unlimited());
         assert_eq!(again.unwrap_err(), NotReserved::Overtaken);
         // Also where the other one is decided by now: the decision did not know of it.
         all_of_them.release("a", &first);
-        let again = all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now, unlimited());
+        let again = all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), None, now, unlimited());
         assert_eq!(again.unwrap_err(), NotReserved::Overtaken);
         let known = all_of_them.of("a");
         assert!(known.is_empty());
-        assert!(all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), now, unlimited()).is_ok());
+        assert!(
+            all_of_them.reserve("a", &known, change(&policy("2", 2, &all()), 0, false), None, now, unlimited()).is_ok()
+        );
         // Another namespace is not concerned.
         let other = all_of_them.of("b");
-        assert!(all_of_them.reserve("b", &other, change(&policy("3", 3, &all()), 0, false), now, unlimited()).is_ok());
+        assert!(
+            all_of_them.reserve("b", &other, change(&policy("3", 3, &all()), 0, false), None, now, unlimited()).is_ok()
+        );
     }
 
     #[test]
     fn a_namespace_is_full_at_the_limit_and_others_are_not() {
         let (mut all_of_them, now) = (Reservations::default(), Timestamp::UNIX_EPOCH);
-        for number in 0..LIMIT {
-            let known = all_of_them.of("a");
+        let [server, stranger, another] = [1, 2, 3].map(|last| Some(IpAddr::from([10, 0, 0, last])));
+        let mut reserve = |namespace: &str, number: usize, peer| {
+            let known = all_of_them.of(namespace);
             let one = change(&policy(&number.to_string(), 1, &all()), 0, false);
-            assert!(all_of_them.reserve("a", &known, one, now, unlimited()).is_ok());
+            all_of_them.reserve(namespace, &known, one, peer, now, unlimited()).map(drop)
+        };
+        // One peer leaves places to others.
+        for number in 0..OF_ONE_PEER {
+            assert_eq!(reserve("a", number, stranger), Ok(()));
         }
-        let one = change(&policy("more", 1, &all()), 0, false);
-        let known = all_of_them.of("a");
-        assert_eq!(all_of_them.reserve("a", &known, one.clone(), now, unlimited()).unwrap_err(), NotReserved::Full);
-        let other = all_of_them.of("b");
-        assert!(all_of_them.reserve("b", &other, one, now, unlimited()).is_ok());
+        assert_eq!(reserve("a", LIMIT, stranger), Err(NotReserved::Full));
+        for number in OF_ONE_PEER..LIMIT {
+            assert_eq!(reserve("a", number, server), Ok(()));
+        }
+        assert_eq!(reserve("a", LIMIT, another), Err(NotReserved::Full));
+        assert_eq!(reserve("b", LIMIT, stranger), Ok(()));
+    }
+
+    #[test]
+    fn a_request_that_is_tried_again_and_again_takes_one_place() {
+        let (mut all_of_them, now) = (Reservations::default(), Timestamp::UNIX_EPOCH);
+        let mut reserve = |change: Change| {
+            let known = all_of_them.of("a");
+            all_of_them.reserve("a", &known, change, None, now, unlimited()).unwrap();
+            all_of_them.of("a").reservations.len()
+        };
+        // The creation of a policy that is there: with another uid each time.
+        for number in 0..2 * LIMIT {
+            let one = policy(&number.to_string(), 0, &all());
+            assert_eq!(reserve(Change { name: "there".to_owned(), ..change(&one, 0, false) }), 1);
+        }
+        let other = policy("0", 0, &json!({ "podSelector": {}, "ingress": [{}] }));
+        assert_eq!(reserve(Change { name: "there".to_owned(), ..change(&other, 0, false) }), 2);
+        // Deletions and updates of one write.
+        for places in [3, 3] {
+            assert_eq!(reserve(change(&policy("1", 7, &all()), 7, true)), places);
+        }
+        assert_eq!(reserve(change(&policy("1", 7, &all()), 7, false)), 4);
+        assert_eq!(reserve(change(&policy("1", 7, &all()), 8, false)), 5);
+        assert_eq!(reserve(change(&policy("2", 7, &all()), 7, true)), 6);
     }
 
     #[test]
@@ -326,7 +392,7 @@ mod tests {
         let reserve = |all_of_them: &mut Reservations, base, is_deleted| {
             let known = all_of_them.of("a");
             let one = change(&policy("1", base, &all()), base, is_deleted);
-            all_of_them.reserve("a", &known, one, now, unlimited()).unwrap();
+            all_of_them.reserve("a", &known, one, None, now, unlimited()).unwrap();
         };
         for is_deleted in [false, true] {
             reserve(&mut all_of_them, 7, is_deleted);
@@ -360,16 +426,16 @@ mod tests {
         assert_eq!(ingress(&all_of_them), Coverage::Complete);
         let narrow = policy("1", 1, &json!({ "podSelector": { "matchLabels": { "app": "x" } } }));
         let known = all_of_them.of("a");
-        all_of_them.reserve("a", &known, change(&narrow, 1, false), now, unlimited()).unwrap();
+        all_of_them.reserve("a", &known, change(&narrow, 1, false), None, now, unlimited()).unwrap();
         assert!(matches!(ingress(&all_of_them), Coverage::Partial(_)));
         let other = policy("1", 1, &json!({ "podSelector": { "matchLabels": { "app": "y" } } }));
         let known = all_of_them.of("a");
-        all_of_them.reserve("a", &known, change(&other, 1, false), now, unlimited()).unwrap();
+        all_of_them.reserve("a", &known, change(&other, 1, false), None, now, unlimited()).unwrap();
         assert_eq!(ingress(&all_of_them), Coverage::Absent);
         // What may be created isolates nothing yet.
         let created = policy("2", 0, &all());
         let known = all_of_them.of("a");
-        all_of_them.reserve("a", &known, change(&created, 0, false), now, unlimited()).unwrap();
+        all_of_them.reserve("a", &known, change(&created, 0, false), None, now, unlimited()).unwrap();
         assert_eq!(ingress(&all_of_them), Coverage::Absent);
         assert_eq!(all_of_them.of("a").possible(&[&stored]).len(), 4);
         assert_eq!(all_of_them.of("a").names(), ["p-1", "p-2"]);

@@ -52,7 +52,7 @@ impl Replica {
             Outcome::Decided(decision) if decision.allowed => {
                 if let Some(change) = decision.change {
                     let (known, now) = (&self.world.pending, Timestamp::UNIX_EPOCH);
-                    self.reservations.reserve(TEAM, known, change, now, unlimited()).unwrap();
+                    self.reservations.reserve(TEAM, known, change, None, now, unlimited()).unwrap();
                 }
                 Ok(())
             }

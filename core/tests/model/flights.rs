@@ -63,7 +63,7 @@ impl Code {
         let mut all = Reservations::default();
         for reserved in pending {
             let known = all.of(TEAM);
-            all.reserve(TEAM, &known, self.change_of(*reserved), Timestamp::UNIX_EPOCH, unlimited()).unwrap();
+            all.reserve(TEAM, &known, self.change_of(*reserved), None, Timestamp::UNIX_EPOCH, unlimited()).unwrap();
         }
         all
     }
@@ -117,10 +117,10 @@ impl Code {
         };
         for reserved in pending.iter().flatten() {
             let known = reservations.of(TEAM);
-            reservations.reserve(TEAM, &known, self.change_of(*reserved), Timestamp::UNIX_EPOCH, unlimited())?;
+            reservations.reserve(TEAM, &known, self.change_of(*reserved), None, Timestamp::UNIX_EPOCH, unlimited())?;
         }
         let known = if overtaken { Reservations::default().of(TEAM) } else { reservations.of(TEAM) };
-        reservations.reserve(TEAM, &known, self.change_of(change), Timestamp::UNIX_EPOCH, unlimited())?;
+        reservations.reserve(TEAM, &known, self.change_of(change), None, Timestamp::UNIX_EPOCH, unlimited())?;
         Ok(self.left(reservations, pending.into_iter().flatten().chain([change])))
     }
 }

@@ -121,6 +121,11 @@ impl Live {
         authz::review(&self.client, &self.remembered, user, peer, asked).await
     }
 
+    /// Whether a namespace may be read once more because of a review that this peer has sent.
+    pub(super) fn may_read_for(&self, peer: Option<IpAddr>) -> bool {
+        self.remembered.may_read_for(peer)
+    }
+
     /// How often a watch began anew from nothing.
     #[must_use]
     pub fn relists(&self) -> u64 {

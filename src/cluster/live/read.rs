@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
 use k8s_openapi::api::networking::v1::NetworkPolicy as ApiPolicy;
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use ringfence_core::index::{Index, Namespace, Pod};
+use ringfence_core::policy::parse::names::is_dns_label;
 
 use super::Live;
 use super::store::{StoredPolicy, metadata, version_of};
@@ -38,8 +39,8 @@ impl Live {
 
     /// A namespace with its policies, as the API server knows them at this moment.
     pub(in crate::cluster) async fn read_namespace(&self, name: &str) -> Result<Option<Arc<Namespace>>, Unavailable> {
-        // Nothing can be asked of a namespace whose name is still to be generated.
-        if name.is_empty() {
+        // One whose name is still to be generated can't be asked for, nor one of a name that no namespace can have.
+        if !is_dns_label(name) {
             return Ok(None);
         }
         let namespaces: Api<ApiNamespace> = Api::all(self.client.clone());

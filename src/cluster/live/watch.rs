@@ -110,8 +110,8 @@ async fn settle_overdue(cluster: &Cluster, live: &Live) {
         let overdue = cluster.reservations().overdue(Timestamp::now());
         for (namespace, reservation) in overdue {
             let change = &reservation.change;
-            // Where it can't be read, it is tried again.
-            let Ok(found) = live.read_policy(&namespace, &change.name).await else { break };
+            // Where it can't be read, it is tried again; the others are not kept waiting.
+            let Ok(found) = live.read_policy(&namespace, &change.name).await else { continue };
             // Whatever came of the request is in what was read. Once the index has the same, nothing is left to reserve.
             let known = cluster
                 .read()
