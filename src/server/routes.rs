@@ -182,27 +182,29 @@ async fn answer(
     Ok(rendered)
 }
 
-/// How many characters of a name are logged: as many as a name of an object can have.
-const LOGGED: usize = 253;
+/// How many characters of a name are logged: as many as a name of an object can have. And how many of a message, which names
+/// what it is about.
+const NAME: usize = 253;
+const MESSAGE: usize = 2000;
 
 /// Names come from whoever sent the request, so they are written with escapes and cut; objects are never logged.
 fn log(webhook: Webhook, request: &Review<'_>, decision: &Decision) {
-    fn cut(name: &str) -> &str {
-        name.char_indices().nth(LOGGED).map_or(name, |(end, _)| &name[..end])
+    fn cut(text: &str, most: usize) -> &str {
+        text.char_indices().nth(most).map_or(text, |(end, _)| &text[..end])
     }
     macro_rules! event {
         ($level:ident, $text:literal) => {
             tracing::$level!(
                 ?webhook,
-                uid = ?cut(&request.uid),
-                user = ?cut(&request.user_info.username),
+                uid = ?cut(&request.uid, NAME),
+                user = ?cut(&request.user_info.username, NAME),
                 operation = ?request.operation,
-                resource = ?cut(&request.resource_name()),
-                namespace = ?cut(&request.namespace),
-                name = ?cut(&request.name),
+                resource = ?cut(&request.resource_name(), NAME),
+                namespace = ?cut(&request.namespace, NAME),
+                name = ?cut(&request.name, NAME),
                 dry_run = request.dry_run,
                 reason = decision.reason.as_str(),
-                message = ?decision.message,
+                message = ?cut(&decision.message, MESSAGE),
                 $text
             )
         };
