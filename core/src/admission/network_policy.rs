@@ -24,7 +24,6 @@ use crate::policy::parse::names::{is_dns_label, is_subdomain};
 use crate::policy::parse::{Notes, ParseError, Source, noted_json};
 use crate::policy::{Direction, NetworkPolicy, coverage, explain, holes};
 use crate::profile::{Effect, Profile};
-use crate::quarantine::Quarantined;
 use crate::vocabulary::{MANAGED_BY, Mode, NAMESPACE_CONTROLLERS, QUARANTINED, RINGFENCE, stand_in};
 
 crate::object::from_map_only!(Owned, Owners, Owner, Rules);
@@ -323,7 +322,8 @@ fn exception(change: &Change, request: &Request<'_>, context: &Context<'_>) -> R
 
 /// Whether somebody else than the controller writes the annotation of a quarantine. To remove it is allowed.
 fn quarantine_forged(change: &Change, request: &Request<'_>) -> Result<Option<Decision>, Stop> {
-    if change.new.as_ref().is_none_or(|new| new.quarantined == Quarantined::default()) {
+    // Most policies have no such annotation, and need not be read again for it.
+    if change.new.is_none() || request.object.is_none_or(|object| !object.get().contains(QUARANTINED)) {
         return Ok(None);
     }
     let said = |object: Object<'_>| object.into_metadata().annotation(QUARANTINED).map(str::to_owned);

@@ -210,6 +210,11 @@ fn only_the_controller_writes_the_annotation_of_a_quarantine_and_anyone_may_remo
     quarantined["metadata"]["annotations"] = json!({ "ringfence.dev/quarantined": "{\"ingress\":{}}" });
     let mut forged = plain.clone();
     forged["metadata"]["annotations"] = json!({ "ringfence.dev/quarantined": "{\"ingress\":{\"reason\":\"x\"}}" });
+    for nothing in ["", "{}", r#"{"ingress":null}"#, "null"] {
+        let mut noted = plain.clone();
+        noted["metadata"]["annotations"] = json!({ "ringfence.dev/quarantined": nothing });
+        isolated().validate(&creates(&noted)).refused("LabelTampered", &["only Ringfence's controller writes"]);
+    }
     let world = isolated().policy(&quarantined);
     world.validate(&creates(&quarantined)).refused("LabelTampered", &["only Ringfence's controller writes"]);
     world.validate(&updates(&plain, &quarantined)).refused("LabelTampered", &["take it out"]);
