@@ -70,6 +70,8 @@ fn store(index: &mut Index, request: &Request<'_>, raw: Option<&RawValue>, metad
         (Resource::Namespace, Operation::Create | Operation::Update) => {
             index.namespace_mut(name);
             index.put_namespace(name, metadata);
+            // No watch tells an embedded cluster of policies that are older than the namespace: there are none.
+            index.policies_listed(name);
         }
         // No label of Ringfence's changes this way.
         (Resource::NamespaceSubresource, Operation::Update) => {

@@ -55,6 +55,18 @@ fn what_the_controller_still_does_to_a_deleted_namespace_does_not_bring_it_back(
 }
 
 #[test]
+fn a_namespace_whose_uid_is_learned_from_an_update_is_judged_at_once() {
+    let server = server_with(&json!({}), TEAM_A);
+    let mut known = adopted("team-a");
+    known["metadata"]["uid"] = json!("u-1");
+    known["metadata"]["resourceVersion"] = json!("7");
+    let update = json!({ "operation": "UPDATE", "name": "team-a", "namespace": "team-a", "object": known, "oldObject": known, "userInfo": admin() });
+    assert_eq!(server.ask("/validate", &update)["allowed"], true);
+    let namespace = server.app.cluster().namespace("team-a").unwrap();
+    assert!(namespace.uid == "u-1" && namespace.is_caught_up());
+}
+
+#[test]
 fn a_deleted_policy_with_a_finalizer_counts_for_holes_until_the_finalizer_is_cleared() {
     let server = server_with(&json!({}), TEAM_A);
     let spec = json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{ "from": [{ "ipBlock": { "cidr": "20.0.0.0/7" } }] }] });
