@@ -109,6 +109,7 @@ fn policies_as_large_as_can_be_fit_into_memory_also_at_a_restart() {
     // limit is 512 MiB.
     const NAMESPACES: usize = 3;
     const EACH: usize = 4;
+    const TRIED: usize = 20;
     const MOST: u64 = 300;
     let bed = Bed::start(&Options::default());
     let installation = bed.install(&[]);
@@ -118,14 +119,15 @@ fn policies_as_large_as_can_be_fit_into_memory_also_at_a_restart() {
     let spec = json!({ "podSelector": {}, "ingress": [{ "from": peers }] });
     for namespace in (0..NAMESPACES).map(|number| format!("hostile-{number}")) {
         isolated_namespace(&bed, &namespace);
-        for index in 0..EACH {
+        // Three tries are for a machine that is busy.
+        let is_stored = |index: &usize| {
             let name = format!("peers-{index}");
-            let mut answers = (0..3).map(|_| bed.run(create_in(bed.client(0), &namespace, name.clone(), &spec)));
-            assert!(answers.any(|answer| matches!(answer.status, 201 | 409)), "{namespace}/{name} is not stored");
-        }
-        let one_more = bed.run(create_in(bed.client(0), &namespace, "one-more".to_owned(), &spec));
-        let second = bed.run(create_in(bed.client(0), &namespace, "and-another".to_owned(), &spec));
-        assert!([one_more, second].iter().any(|answer| answer.status == 403), "there is no end of them");
+            let create = || bed.run(create_in(bed.client(0), &namespace, name.clone(), &spec));
+            let answer = (0..3).map(|_| create()).find(|answer| matches!(answer.status, 201 | 403 | 409));
+            answer.unwrap_or_else(|| panic!("{namespace}/{name} is not decided")).status != 403
+        };
+        let stored = (0..TRIED).take_while(is_stored).count();
+        assert!((EACH..TRIED).contains(&stored), "{stored} are stored in {namespace}");
     }
     let memory = memory_of(&first);
     assert!(memory < MOST, "{memory} MiB");

@@ -93,7 +93,10 @@ fn whoever_may_use_a_mode_or_a_profile_may_choose_that_one_and_no_other() {
     let label = |label: &str| bed.kubectl_with(ALICE, &["label", "namespace", "hers-already", "--overwrite", label]);
     expect_not_permitted(label("ringfence.dev/mode=audit"));
     label("ringfence.dev/profile=strict").expect_ok();
-    label("ringfence.dev/profile=standard").expect_ok();
+    // What is stricter is not left for the default just so.
+    expect_not_permitted(label("ringfence.dev/profile=standard"));
+    role(bed, "may-standard", "profiles", &["standard"], &json!({ "example.com/tenant": "true" }));
+    eventually("what was added counts", || label("ringfence.dev/profile=standard").ok);
     assert!(is_isolated(bed, "hers-already"));
 }
 
