@@ -14,6 +14,7 @@ use ringfence_core::admission::{Context, Outcome, Webhook, decide, response};
 use ringfence_core::config::Config;
 use ringfence_core::index::reservations::Pending;
 use ringfence_core::meter::{BASE, Exhausted, FACTOR, Meter};
+use ringfence_core::policy::NetworkPolicy;
 use ringfence_core::policy::parse::{Source, network_policy_json};
 
 #[global_allocator]
@@ -29,6 +30,18 @@ fn measured<T>(run: impl FnOnce() -> T) -> (T, usize, usize) {
     let result = run();
     let (peak, after) = (ALLOCATED.peak_usage(), ALLOCATED.current_usage());
     (result, peak.saturating_sub(before), after.saturating_sub(before))
+}
+
+/// A policy as it is stored, and how much memory it holds. Other threads allocate now and then, such as the one that says
+/// that a test takes long, so it is measured until two in a row are the same.
+fn stored(text: &str) -> (Option<NetworkPolicy>, usize) {
+    let mut before = None;
+    loop {
+        let (policy, _, held) = measured(|| network_policy_json(text, Source::Cluster).ok());
+        if before.replace(held) == Some(held) {
+            return (policy, held);
+        }
+    }
 }
 
 /// Where lists of any length stand in a policy. `…` is the list's items, and each item is made of its number.
@@ -236,7 +249,7 @@ fn case_67_a_policy_that_is_stored_takes_at_most_twice_its_text_and_four_kilobyt
     for shape in SHAPES {
         for bytes in [10, 1000, 30_000, 300_000] {
             let text = policy(shape, bytes);
-            let (policy, _, held) = measured(|| network_policy_json(&text, Source::Cluster).ok());
+            let (policy, held) = stored(&text);
             println!("{}, {} bytes: {held}", shape.0, text.len());
             if held > bound(text.len()) {
                 wrong.push(format!("{}, {} bytes: {held}", shape.0, text.len()));
@@ -273,7 +286,7 @@ fn generated_policies_keep_both_bounds() {
         let body = review("UPDATE", Some(&object), Some(&object));
         let (given_up, peak, _) = measured(|| handled(&body));
         prop_assert!(given_up.is_none() && peak <= limit(body.len()), "{peak} for {}", body.len());
-        let (_, _, held) = measured(|| network_policy_json(&object, Source::Cluster).ok());
+        let (_, held) = stored(&object);
         prop_assert!(held <= bound(object.len()), "{held} for {}", object.len());
         Ok(())
     });
