@@ -246,7 +246,7 @@ pub struct ObjectMeta<'a> {
     /// When deletion was asked for, where it was.
     #[serde(borrow)]
     pub deletion_timestamp: Option<Cow<'a, str>>,
-    /// What must be cleared before a deletion completes.
+    /// `metadata.finalizers`, which delay a deletion.
     #[serde(deserialize_with = "nullable")]
     pub finalizers: Texts,
 }

@@ -39,6 +39,7 @@ const COUNTED: usize = 4096;
 enum Asker {
     User(String, Option<IpAddr>),
     Peer(IpAddr),
+    /// A peer whose reviews cause reads.
     Reader(IpAddr),
 }
 

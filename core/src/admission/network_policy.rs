@@ -129,12 +129,11 @@ impl Change {
     }
 
     fn leaves_the_spec(&self) -> bool {
-        matches!((&self.old, &self.new), (Some(old), Some(new))
-            if old.spec == new.spec && old.deleting == new.deleting && old.exception == new.exception)
+        matches!((&self.old, &self.new), (Some(old), Some(new)) if old.means_the_same(new))
     }
 
-    /// What stays possible until the API server has stored it or not. What it is kept by is checked: not every review comes
-    /// from an API server, which has checked it before.
+    /// The change to keep until its outcome is known. The names that it is kept under are checked: a review need not come
+    /// from an API server, which would have checked them.
     fn into_reserved(self, request: &Request<'_>) -> Result<reservations::Change, Stop> {
         let (key, base) = match (&self.old, &self.new) {
             (Some(old), _) => (reservations::key(old), old.version),

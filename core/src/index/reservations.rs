@@ -55,7 +55,7 @@ pub struct Reservation {
     budget: Arc<dyn Budget>,
 }
 
-/// What a reservation takes besides its texts and its policy, with its place in a namespace of its own.
+/// What a reservation takes besides its policy and names, in bytes. The entry of its namespace is included.
 const PLACE: usize = 512;
 
 impl Change {
@@ -63,16 +63,14 @@ impl Change {
         PLACE + self.uid.len() + self.name.len() + self.outcome.as_ref().map_or(0, |policy| policy.size())
     }
 
-    /// Whether what may come of this is all that may come of another: a request that is tried again and again, and fails each
-    /// time, such as the creation of what is there. Each creation has a uid of its own, and one of a name can be stored.
+    /// Whether this is another try of the same request, with the same possible outcome. An example is a job that creates a
+    /// policy which exists: each try has a new uid, and at most one policy of that name can be stored.
     fn repeats(&self, other: &Self) -> bool {
         let is_of_one = self.name == other.name && self.base == other.base && (self.base == 0 || self.uid == other.uid);
         is_of_one
             && match (&self.outcome, &other.outcome) {
                 (None, None) => true,
-                (Some(one), Some(other)) => {
-                    one.spec == other.spec && one.deleting == other.deleting && one.exception == other.exception
-                }
+                (Some(one), Some(other)) => one.means_the_same(other),
                 _ => false,
             }
     }
@@ -140,17 +138,15 @@ impl Reservations {
         now: Timestamp,
         budget: Arc<dyn Budget>,
     ) -> Result<Arc<Reservation>, NotReserved> {
-        let none = Pending::default();
-        let there = self.namespaces.get(namespace).unwrap_or(&none);
-        if there.generation > known.generation {
+        let pending = self.namespaces.entry(namespace.to_owned()).or_default();
+        if pending.generation > known.generation {
             return Err(NotReserved::Overtaken);
         }
-        let others = || there.reservations.iter().filter(|one| !change.repeats(&one.change));
+        let others = || pending.reservations.iter().filter(|one| !change.repeats(&one.change));
         let is_full = others().count() >= LIMIT || others().filter(|one| one.peer == peer).count() >= OF_ONE_PEER;
         if is_full || !budget.take(change.size()) {
             return Err(NotReserved::Full);
         }
-        let pending = self.namespaces.entry(namespace.to_owned()).or_default();
         pending.reservations.retain(|one| !change.repeats(&one.change));
         let reservation = Arc::new(Reservation { change, admitted: now, peer, budget });
         pending.generation += 1;

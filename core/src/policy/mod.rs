@@ -83,6 +83,12 @@ pub struct NetworkPolicy {
 }
 
 impl NetworkPolicy {
+    /// Whether another policy means the same, whatever its name and its metadata: it is judged in the same way.
+    #[must_use]
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        self.spec == other.spec && self.deleting == other.deleting && self.exception == other.exception
+    }
+
     /// What a stored policy that can't be read is taken for: it could open everything to every pod.
     #[must_use]
     pub fn opening_everything(name: String, version: u64) -> Self {

@@ -265,7 +265,8 @@ fn exemption(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>
     Ok(None)
 }
 
-/// Whether the user may choose what is not the default, or remove what is there, or leave for the default what is stricter.
+/// Whether the user may make this change: choose another value than the default, remove a label, or go back from a stricter
+/// value to the default.
 fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>) -> Result<Option<Decision>, Stop> {
     let asks = [
         (
@@ -281,14 +282,15 @@ fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>
         if old == new {
             continue;
         }
-        let stricter = |value: &str| old.as_deref().filter(|old| is_stricter(key, old, value, context));
         let (asked, what, instead) = match new.as_deref() {
             Some(value) if value != default => {
                 let what = format!("setting {key}={value}, which is not the default ({default})");
                 (asked(value.to_owned()), what, AT_DEFAULT)
             }
             Some(value) => {
-                let Some(stricter) = stricter(value) else { continue };
+                let Some(stricter) = old.as_deref().filter(|old| is_stricter(key, old, value, context)) else {
+                    continue;
+                };
                 let what = format!("setting {key}={value} in place of {stricter}, which allows less,");
                 (asked(value.to_owned()), what, "leave it as it is")
             }
@@ -301,7 +303,8 @@ fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>
     Ok(None)
 }
 
-/// Whether a profile or mode may be stricter than another. What does not exist is judged by the default, and is not.
+/// Whether a profile or mode may allow less than another. A name that does not exist is not stricter: it is judged by the
+/// default.
 fn is_stricter(key: &str, one: &str, than: &str, context: &Context<'_>) -> bool {
     if key == MODE {
         return matches!((Mode::parse(one), Mode::parse(than)), (Some(one), Some(than)) if one < than);
@@ -310,7 +313,7 @@ fn is_stricter(key: &str, one: &str, than: &str, context: &Context<'_>) -> bool 
     matches!((profile(one), profile(than)), (Some(one), Some(than)) if !than.is_as_strict_as(one))
 }
 
-/// What to do instead of a deviation.
+/// The advice where a change departs from the default.
 const AT_DEFAULT: &str = "leave the default";
 
 fn not_permitted(name: &str, what: &str, instead: &str, asked: &Use) -> Decision {

@@ -132,6 +132,13 @@ pub(in crate::policy) fn lets_in_strangers(peer: &Peer) -> bool {
         if admits_unnamed_namespace(namespaces) && pods.as_ref().is_none_or(admits_unnamed_pod))
 }
 
+/// Whether ranges of a family hold more addresses than a limit.
+fn are_more(ranges: &[cidr::Range], limit: u128, family: Family) -> bool {
+    // What is not reached even if nothing overlaps need not be sorted.
+    let sum = ranges.iter().fold(0u128, |sum, (from, to)| sum.saturating_add(to - from).saturating_add(1));
+    sum > limit && cidr::held(ranges.to_vec(), family.every()) > limit
+}
+
 impl Measures {
     fn new(criteria: &Criteria) -> Self {
         Self {
@@ -152,7 +159,7 @@ impl Measures {
                 Family::V4 => v4.extend(remaining),
                 Family::V6 => {
                     let (itself, embedded) = cidr::embedded(&remaining);
-                    if cidr::held(itself.clone(), Family::V6.every()) > self.v6 {
+                    if are_more(&itself, self.v6, Family::V6) {
                         v6.extend(remaining);
                     } else {
                         v6.extend(itself);
@@ -167,15 +174,10 @@ impl Measures {
     /// The classes that addresses have. They need not be merged.
     fn classes(&self, v4: &[cidr::Range], v6: &[cidr::Range]) -> Classes {
         let mut classes = Classes::default();
-        let wide = |ranges: &[cidr::Range], limit, family: Family| {
-            // What is not reached even if nothing overlaps need not be sorted.
-            let sum = ranges.iter().fold(0u128, |sum, (from, to)| sum.saturating_add(to - from).saturating_add(1));
-            sum > limit && cidr::held(ranges.to_vec(), family.every()) > limit
-        };
-        if wide(v4, self.v4, Family::V4) {
+        if are_more(v4, self.v4, Family::V4) {
             classes.add(Classes::V4);
         }
-        if wide(v6, self.v6, Family::V6) {
+        if are_more(v6, self.v6, Family::V6) {
             classes.add(Classes::V6);
         }
         let lets_in = |network: &Network| {
