@@ -52,6 +52,15 @@ fn secret(name: &str, kind: &str) -> Value {
     })
 }
 
+/// More keys than the admission policies go through, and these.
+fn many(more: &[(&str, &str)]) -> Value {
+    let filler = (0..1001).map(|index| (format!("k{index}"), json!("v")));
+    filler
+        .chain(more.iter().map(|(key, value)| ((*key).to_owned(), json!(value))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
 fn policy(name: &str) -> Value {
     crate::scene::deny_all(name)
 }
@@ -71,6 +80,7 @@ fn attacks() -> Vec<(&'static str, Try)> {
         ("where it may run", Patch(POD, MERGE, json!({ "spec": { "nodeSelector": { "a": "b" } } }))),
         ("all of its gates", Patch(POD, MERGE, json!({ "spec": { "schedulingGates": null } }))),
         ("a pod's label", Patch(POD, MERGE, metadata("labels", json!({ "app": "other" })))),
+        ("a pod's label among more than anybody has", Patch(POD, MERGE, metadata("labels", many(&[("app", "other")])))),
         ("a pod's label goes", Patch(POD, MERGE, metadata("labels", json!({ "app": null })))),
         ("held is set to something else", Patch(POD, MERGE, metadata("labels", json!({ "ringfence.dev/held": "x" })))),
         ("a pod's annotation", Patch(POD, MERGE, metadata("annotations", json!({ "a": "b" })))),
@@ -79,6 +89,8 @@ fn attacks() -> Vec<(&'static str, Try)> {
         ("a pod of kube-system", Patch("/api/v1/namespaces/kube-system/pods/held", MERGE, metadata("labels", json!({ "ringfence.dev/held": null })))),
         // Namespaces
         ("pods that are privileged", Patch("/api/v1/namespaces/stolen", MERGE, metadata("labels", json!({ "pod-security.kubernetes.io/enforce": "privileged" })))),
+        ("pods that are privileged, among more labels than anybody has", Patch("/api/v1/namespaces/stolen", MERGE, metadata("labels", many(&[("pod-security.kubernetes.io/enforce", "privileged")])))),
+        ("a namespace's annotation among many", Patch("/api/v1/namespaces/stolen", MERGE, metadata("annotations", many(&[("a", "b")])))),
         ("a namespace's label goes", Patch("/api/v1/namespaces/stolen", MERGE, metadata("labels", json!({ "team": null })))),
         ("a namespace's annotation", Patch("/api/v1/namespaces/stolen", MERGE, metadata("annotations", json!({ "a": "b" })))),
         ("a namespace's finalizer", Patch("/api/v1/namespaces/stolen", MERGE, metadata("finalizers", json!(["example.com/x"])))),
@@ -176,6 +188,9 @@ fn case_77_a_stolen_token_changes_nothing_but_what_ringfence_changes() {
     thief
         .patch("/api/v1/namespaces/many", MERGE, &metadata("labels", json!({ "ringfence.dev/isolated": null })))
         .expect_ok();
+    // But nothing is added to so many either.
+    let added = thief.patch("/api/v1/namespaces/many", MERGE, &metadata("labels", json!({ "one": "more" })));
+    assert!(added.body.to_string().contains("ValidatingAdmissionPolicy 'ringfence-namespaces'"), "{added:?}");
 }
 
 /// With more rights than the chart gives, by way of subresources and other verbs.
