@@ -11,9 +11,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::compare::allows_no_more;
 use crate::policy::criteria::Criteria;
 use crate::policy::holes::{Class, Hole, Kind};
 use crate::policy::parse::{self, FieldError, ParseError, Source};
+use crate::policy::selectors::NAMESPACE_NAME_LABEL;
 use crate::policy::verdict::{Verdict, judge};
 use crate::policy::{Direction, NetworkPolicy};
 use crate::vocabulary::{MANAGED_BY, RINGFENCE};
@@ -195,14 +197,17 @@ impl Profile {
         self.holes.effect(direction, hole.class())
     }
 
-    /// Whether nothing is allowed by this profile that another one does not allow, as far as that is easily seen: each of its
-    /// policies has no rules or is one of the other's, too, and no class of hole is judged more leniently or measured
-    /// more generously.
+    /// Whether nothing is allowed in a namespace by this profile that another one does not allow, as far as that is easily
+    /// seen: each of its policies has no rules or allows no more than one of the other's, and no class of hole is
+    /// judged more leniently or measured more generously.
     #[must_use]
-    pub fn is_as_strict_as(&self, other: &Self) -> bool {
+    pub fn is_as_strict_as(&self, other: &Self, namespace: &str) -> bool {
         let has_rules =
             |policy: &NetworkPolicy| Direction::BOTH.iter().any(|direction| policy.spec.has_rules(*direction));
-        let is_there = |one: &Policy| other.policies.iter().any(|policy| policy.parsed.spec == one.parsed.spec);
+        let is_within = |one: &Policy, than: &Policy| {
+            Direction::BOTH.iter().all(|direction| allows_no_more(&than.parsed, &one.parsed, namespace, *direction))
+        };
+        let is_there = |one: &Policy| other.policies.iter().any(|policy| is_within(one, policy));
         let effects = |direction: Direction| {
             classes().all(|class| self.holes.effect(direction, class) <= other.holes.effect(direction, class))
         };
@@ -271,11 +276,12 @@ impl Profiles {
 }
 
 /// The specs of a built-in profile, by name. `standard` is exactly the three policies of the tutorial that users
-/// followed by hand before; `strict` leaves out the own namespace's traffic, and `deny-all` also DNS.
+/// followed by hand before. `strict` leaves out the own namespace's traffic, and allows DNS to the cluster's resolver alone.
+/// `deny-all` leaves out DNS too.
 #[must_use]
 pub fn built_in(name: &str) -> Option<Vec<(&'static str, NetworkPolicySpec)>> {
     let deny = ("default-deny-all", spec(&["Ingress", "Egress"], None, None));
-    let dns = (ALLOW_DNS, allow_dns(None, None));
+    let dns = (ALLOW_DNS, allow_dns(resolvers(name), None));
     let own = NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
     let same_namespace = (
         "allow-same-namespace",
@@ -291,6 +297,23 @@ pub fn built_in(name: &str) -> Option<Vec<(&'static str, NetworkPolicySpec)>> {
         "deny-all" => Some(vec![deny]),
         _ => None,
     }
+}
+
+/// Where a profile of this name allows DNS to: `strict` to the pods that resolve names, as kubeadm, EKS,
+/// GKE and AKS install it (<https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/>); others to any
+/// destination.
+#[must_use]
+pub fn resolvers(profile: &str) -> Option<Vec<NetworkPolicyPeer>> {
+    let labelled = |key: &str, value: &str| LabelSelector {
+        match_labels: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])),
+        ..LabelSelector::default()
+    };
+    let pods = NetworkPolicyPeer {
+        namespace_selector: Some(labelled(NAMESPACE_NAME_LABEL, "kube-system")),
+        pod_selector: Some(labelled("k8s-app", "kube-dns")),
+        ip_block: None,
+    };
+    (profile == "strict").then(|| vec![pods])
 }
 
 /// The spec that allows DNS: to the given peers or any destination, on the given ports or UDP and TCP 53.

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail like this, also in its helpers")]
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use ringfence_core::config::{Config, Existing, Pods, Treatment};
 use ringfence_core::policy::Direction;
 use ringfence_core::policy::criteria::{Criteria, Wide};
 use ringfence_core::policy::lint::settle::Level;
 use ringfence_core::policy::lint::{Severity, catalogue};
 use ringfence_core::policy::verdict::judge;
-use ringfence_core::profile::{BUILT_IN, Effect, HoleTable, classes};
+use ringfence_core::profile::{BUILT_IN, Effect, HoleTable, built_in, classes};
 use ringfence_core::vocabulary::Mode;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -48,12 +49,48 @@ fn standard_is_exactly_the_three_policies_of_the_guide() {
 }
 
 #[test]
-fn strict_leaves_out_the_own_namespace_and_deny_all_also_dns() {
-    let mut without = guide();
-    without.as_object_mut().unwrap().remove("allow-same-namespace");
-    assert_eq!(specs("strict"), without);
-    without.as_object_mut().unwrap().remove("allow-dns");
-    assert_eq!(specs("deny-all"), without);
+fn strict_allows_dns_to_the_clusters_resolver_alone_and_deny_all_not_even_that() {
+    let mut less = guide();
+    less.as_object_mut().unwrap().remove("allow-same-namespace");
+    less["allow-dns"]["egress"][0]["to"] = json!([{
+        "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "kube-system" } },
+        "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } },
+    }]);
+    assert_eq!(specs("strict"), less);
+    less.as_object_mut().unwrap().remove("allow-dns");
+    assert_eq!(specs("deny-all"), less);
+}
+
+#[test]
+fn other_ports_for_dns_leave_the_resolver_of_strict_as_it_is() {
+    let config = Config::parse(&json!({ "profiles": {
+        "strict": { "dns": { "ports": [{ "protocol": "UDP", "port": 5353 }] } },
+        "standard": { "dns": { "ports": [{ "protocol": "UDP", "port": 5353 }] } },
+    } }))
+    .unwrap();
+    for name in ["strict", "standard"] {
+        let policies = config.profiles.get(name).unwrap().policies();
+        let dns = policies.iter().find(|policy| policy.name == "allow-dns").unwrap();
+        let [rule] = dns.api.egress.as_deref().unwrap() else { panic!("{dns:?}") };
+        assert_eq!(rule.to, built_in(name).unwrap()[1].1.egress.as_ref().unwrap()[0].to, "{name}");
+        assert_eq!(rule.ports.as_ref().unwrap()[0].port, Some(IntOrString::Int(5353)));
+    }
+}
+
+#[rstest]
+#[case::a_pinned_resolver("strict", "standard", true)]
+#[case::any_resolver("standard", "strict", false)]
+#[case::less_without_dns("deny-all", "standard", true)]
+#[case::dns("strict", "deny-all", false)]
+#[case::starred_holes("deny-all", "strict", false)]
+fn a_profile_is_as_strict_as_another_where_its_policies_and_its_table_allow_no_more(
+    #[case] one: &str,
+    #[case] other: &str,
+    #[case] expected: bool,
+) {
+    let config = Config::default();
+    let profile = |name: &str| config.profiles.get(name).unwrap();
+    assert_eq!(profile(one).is_as_strict_as(profile(other), "team-a"), expected);
 }
 
 #[rstest]

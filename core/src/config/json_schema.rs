@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer
 use serde_json::{Value, json};
 
 use super::schema::File;
+use super::validate::{MOST_PORTS, least_review_bytes};
 use crate::object::FieldNames;
 use crate::policy::lint::{Severity, catalogue};
 use crate::profile::classes;
@@ -26,6 +27,13 @@ const DURATION: &str = concat!(
     r"(?:weeks?|wks?|w|days?|d|hours?|hrs?|hr|h|minutes?|mins?|m|seconds?|secs?|s|",
     r"milliseconds?|millis|msecs?|ms|microseconds?|micros|usecs?|us|µsecs?|µs|nanoseconds?|nanos|nsecs?|ns)",
     r"(?:, *| +)?)*(?:[0-9]+:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?)?)$",
+);
+
+/// A block of addresses. That no host bits are set a pattern can't say.
+const CIDR: &str = concat!(
+    r"^(?:(?:(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])",
+    r"/(?:3[0-2]|[0-2]?[0-9])",
+    r"|[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*[0-9A-Fa-f:.]*/(?:12[0-8]|1[01][0-9]|0?[0-9]?[0-9]))$",
 );
 
 /// The name of a namespace or profile, and that of a NetworkPolicy.
@@ -64,6 +72,9 @@ fn refine(schema: &mut Value) {
     let modes = [Mode::Enforce, Mode::Warn, Mode::Audit].map(|mode| Value::from(mode.as_str()));
     fields["defaultMode"] = json!({ "enum": [modes[0], modes[1], modes[2], null] });
     fields["excluded"]["items"]["pattern"] = DNS_LABEL.into();
+    fields["clusterCidrs"]["items"]["pattern"] = CIDR.into();
+    // Which profiles there are is known only once all are read.
+    fields["defaultProfile"]["pattern"] = DNS_LABEL.into();
     let ids: Vec<&str> = catalogue::ALL.iter().map(|lint| lint.id).collect();
     fields["lints"]["propertyNames"] = json!({ "enum": ids });
     // `off` is read as `false` by YAML 1.1.
@@ -71,6 +82,10 @@ fn refine(schema: &mut Value) {
     fields["lints"]["additionalProperties"] = json!({ "enum": levels.chain([false.into()]).collect::<Vec<_>>() });
     fields["profiles"]["propertyNames"] = json!({ "pattern": DNS_LABEL });
     let profile = &mut fields["profiles"]["additionalProperties"]["properties"];
+    for (field, least, most) in [("ipv4", 1, 32), ("ipv6", 1, 128), ("ports", 0, MOST_PORTS)] {
+        let width = &mut profile["wide"]["properties"][field];
+        (width["minimum"], width["maximum"]) = (least.into(), most.into());
+    }
     let policy = &mut profile["policies"]["items"];
     policy["required"] = json!(["name", "spec"]);
     policy["properties"]["name"]["pattern"] = SUBDOMAIN.into();
@@ -92,6 +107,7 @@ fn refine(schema: &mut Value) {
             limit["maximum"] = most.into();
         }
     }
+    fields["limits"]["properties"]["reviewBytes"]["minimum"] = least_review_bytes(1).into();
 }
 
 /// Reads a value from nothing, and writes down what it would be read from.

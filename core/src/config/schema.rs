@@ -85,7 +85,8 @@ pub(super) struct WideFile {
     pub(super) ports: Option<u64>,
 }
 
-/// Where the policy `allow-dns` leads: to any destination where `to` is left out, on UDP and TCP 53 where `ports` is.
+/// Where the policy `allow-dns` leads. What is left out stays as the built-in profile of this name has it; in other profiles
+/// it leads to any destination, on UDP and TCP 53.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, remote = "Self")]
 pub(super) struct DnsFile {

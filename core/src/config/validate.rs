@@ -225,9 +225,7 @@ fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
             "set at most 4294967295",
         ));
     }
-    // Of the whole, a quarter is kept for small bodies.
-    let one = limits.body_bytes.saturating_mul(meter::FACTOR as u64).saturating_add(meter::BASE as u64);
-    let least = one.saturating_add(one.div_ceil(3));
+    let least = least_review_bytes(limits.body_bytes);
     if limits.review_bytes < least {
         let problem = "less than one body of limits.bodyBytes may take";
         errors.push(error(
@@ -263,6 +261,12 @@ fn limits(written: LimitsFile, errors: &mut Errors) -> Limits {
     limits
 }
 
+/// The least that `limits.reviewBytes` may be for bodies of that size: of the whole, a quarter is kept for small ones.
+pub(super) fn least_review_bytes(body_bytes: u64) -> u64 {
+    let one = body_bytes.saturating_mul(meter::FACTOR as u64).saturating_add(meter::BASE as u64);
+    one.saturating_add(one.div_ceil(3))
+}
+
 fn cluster_cidrs(written: &[String], errors: &mut Errors) -> Vec<IpNet> {
     let mut cidrs = Vec::with_capacity(written.len());
     for (i, text) in written.iter().enumerate() {
@@ -282,7 +286,7 @@ fn cluster_cidrs(written: &[String], errors: &mut Errors) -> Vec<IpNet> {
 }
 
 /// The most that `wide.ports` may be. Every port of one protocol is always wide.
-const MOST_PORTS: u32 = 65_534;
+pub(super) const MOST_PORTS: u32 = 65_534;
 
 fn wide(written: &WideFile, path: &str, errors: &mut Errors) -> Wide {
     let mut wide = Wide::default();
@@ -353,7 +357,7 @@ fn profile(name: &str, written: ProfileFile, cluster_cidrs: &[IpNet], errors: &m
         },
     }
     if let Some(dns) = written.dns {
-        self::dns(dns, &path, &mut policies, errors);
+        self::dns(name, dns, &path, &mut policies, errors);
     }
     let holes = self::holes(name, &written.holes, &path, errors);
     let criteria = Criteria { wide: wide(&written.wide, &path, errors), cluster_cidrs: cluster_cidrs.to_vec() };
@@ -370,8 +374,9 @@ fn profile(name: &str, written: ProfileFile, cluster_cidrs: &[IpNet], errors: &m
     }
 }
 
-fn dns(dns: DnsFile, path: &str, policies: &mut Vec<Policy>, errors: &mut Errors) {
-    match Policy::new(ALLOW_DNS, profile::allow_dns(dns.to, dns.ports)) {
+fn dns(profile: &str, dns: DnsFile, path: &str, policies: &mut Vec<Policy>, errors: &mut Errors) {
+    let to = dns.to.or_else(|| profile::resolvers(profile));
+    match Policy::new(ALLOW_DNS, profile::allow_dns(to, dns.ports)) {
         Ok(policy) => match policies.iter_mut().find(|other| other.name == ALLOW_DNS) {
             Some(other) => *other = policy,
             None => policies.push(policy),

@@ -288,7 +288,7 @@ fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>
                 (asked(value.to_owned()), what, AT_DEFAULT)
             }
             Some(value) => {
-                let Some(stricter) = old.as_deref().filter(|old| is_stricter(key, old, value, context)) else {
+                let Some(stricter) = old.as_deref().filter(|old| is_stricter(key, old, value, name, context)) else {
                     continue;
                 };
                 let what = format!("setting {key}={value} in place of {stricter}, which allows less,");
@@ -303,14 +303,14 @@ fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>
     Ok(None)
 }
 
-/// Whether a profile or mode may allow less than another. A name that does not exist is not stricter: it is judged by the
-/// default.
-fn is_stricter(key: &str, one: &str, than: &str, context: &Context<'_>) -> bool {
+/// Whether a profile or mode may allow less than another in a namespace. A name that does not exist is not stricter: it is
+/// judged by the default.
+fn is_stricter(key: &str, one: &str, than: &str, namespace: &str, context: &Context<'_>) -> bool {
     if key == MODE {
         return matches!((Mode::parse(one), Mode::parse(than)), (Some(one), Some(than)) if one < than);
     }
     let profile = |name| context.config.profiles.get(name);
-    matches!((profile(one), profile(than)), (Some(one), Some(than)) if !than.is_as_strict_as(one))
+    matches!((profile(one), profile(than)), (Some(one), Some(than)) if !than.is_as_strict_as(one, namespace))
 }
 
 /// The advice where a change departs from the default.
