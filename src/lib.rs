@@ -1,4 +1,4 @@
-//! Ringfence: no workload ever runs in a Kubernetes namespace without an effective deny-all network baseline.
+//! Ringfence: no new pod of a Kubernetes namespace runs before the deny-all network baseline is effective.
 //!
 //! This crate is the shell around [`ringfence_core`], which is pure. Data flows one way:
 //!
