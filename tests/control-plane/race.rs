@@ -16,7 +16,7 @@ use crate::harness::{
 use crate::history::History;
 
 crate::tests![
-    no_pod_of_a_burst_is_bound_before_its_baseline_is_effective_and_no_call_is_retried,
+    no_pod_of_a_burst_is_bound_before_its_baseline_is_effective_and_no_call_is_refused,
     pods_of_an_isolated_namespace_cost_no_webhook_call,
     a_namespace_that_is_created_again_starts_from_nothing,
 ];
@@ -120,8 +120,8 @@ fn namespace(name: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })
 }
 
-/// Creates a namespace by one API server, and at once what follows by the other; each call is made once, as
-/// long as a webhook is in time.
+/// Creates a namespace by one API server, and at once what follows by the other. A call is made again only where the API
+/// server could not ask a webhook in time.
 async fn namespace_and_all(by: &Client, then: &Client, name: &str, follows: Vec<(String, Value)>) -> Vec<Answer> {
     let mut answers = vec![send(by, Method::POST, "/api/v1/namespaces", &namespace(name)).await];
     let rest = follows.iter().map(|(path, object)| send(then, Method::POST, path, object));
@@ -134,7 +134,7 @@ fn is_isolated(bed: &Bed, name: &str) -> bool {
     bed.kubectl(&["get", "namespace", name, "-o", path]).stdout == "true"
 }
 
-fn no_pod_of_a_burst_is_bound_before_its_baseline_is_effective_and_no_call_is_retried() {
+fn no_pod_of_a_burst_is_bound_before_its_baseline_is_effective_and_no_call_is_refused() {
     let (bed, _turn) = Quiet::turn();
     let (history, mark) = (History::begin(bed), bed.audit_mark());
     let clients = [bed.client(0), bed.client(1)];
