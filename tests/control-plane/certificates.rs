@@ -235,8 +235,10 @@ fn beside(bed: &Bed, servers: usize, act: impl FnOnce(&Mutex<()>)) -> usize {
 fn a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_no_call_fails() {
     let bed = Bed::start(&Options { api_servers: 2, ..Options::default() });
     let installation = bed.install(&[]);
-    let config = "leaseDuration: 3s\ncertificates: { validity: 15m, overlap: 4s }";
-    let config = Some(configuration(&bed, &installation, config));
+    let config = |overlap: &str| {
+        let config = format!("leaseDuration: 3s\ncertificates: {{ validity: 15m, overlap: {overlap} }}");
+        Some(configuration(&bed, &installation, &config))
+    };
     // One that is due soon, and good for long enough after that, however slow the machine is.
     let (validity, age) = (SignedDuration::from_secs(900), SignedDuration::from_secs(550));
     let issued = Timestamp::now().checked_sub(age).unwrap();
@@ -244,9 +246,11 @@ fn a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_
     let data = json!({ "data": State::fresh(first.clone(), Vec::new()).to_data() }).to_string();
     let patch = ["patch", "secret", "ringfence-certificates", "-n", "ringfence-system", "--type=merge", "-p"];
     bed.kubectl(&[&patch[..], &[&data]].concat()).expect_ok();
-    let start =
-        |name: &str| bed.start_ringfence(&installation, &Replica { config: config.clone(), ..Replica::named(name) });
-    let mut replicas = [start("replica-0"), start("replica-1")];
+    let start = |name: &str, overlap: &str| {
+        bed.start_ringfence(&installation, &Replica { config: config(overlap), ..Replica::named(name) })
+    };
+    // The first two wait for long, so that the rotation is not over before anybody looks.
+    let mut replicas = ["replica-0", "replica-1"].map(|name| start(name, "75s"));
     until_trusted(&bed);
     for server in 0..2 {
         eventually("it answers", || answers(&bed, server).is_ok());
@@ -265,7 +269,7 @@ fn a_leader_killed_at_every_step_of_a_rotation_leaves_one_that_is_completed_and_
                 installation.front.cut();
                 replicas[leader].process.signal("KILL");
             }
-            replicas[leader] = start(&format!("replica-{}", kills + 1));
+            replicas[leader] = start(&format!("replica-{}", kills + 1), "4s");
         };
         let next = eventually_some("the next certificate is announced", || Some(stored(&bed)?.next?.ca));
         kill();

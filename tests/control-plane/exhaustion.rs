@@ -160,7 +160,7 @@ fn a_thousand_policies_that_are_hard_to_judge_delay_no_other_namespace() {
                 }
                 answer
             });
-            let all: Vec<Answer> = bed.run(futures::stream::iter(all).buffer_unordered(4).collect());
+            let all: Vec<Answer> = bed.run(futures::stream::iter(all).buffer_unordered(2).collect());
             let undecided: Vec<&Answer> = all.iter().filter(|answer| !is_decided(answer)).collect();
             assert!(undecided.is_empty(), "{} of them, such as {:#?}", undecided.len(), undecided[0]);
             // Past what can be judged exactly the worse is assumed: the tenant's own policies are refused, and nobody

@@ -39,7 +39,7 @@ fn case_49_a_killed_replica_fails_only_what_is_sent_to_it_until_the_service_know
     let bed = Bed::start(&Options::default());
     let installation = bed.install(&[]);
     let mut deployment = Deployment::start(&bed, &installation, None);
-    let load = Load::prepare(&bed);
+    let load = Load::prepare(&bed).at_once(4);
     let (removed, report) = load.beside(&bed, RATE, || {
         let index = asked(&deployment.replicas);
         let replica = &mut deployment.replicas[index];
@@ -67,7 +67,7 @@ fn case_49_a_stalled_replica_fails_what_is_sent_to_it_and_no_more_once_it_goes_o
     let bed = Bed::start(&Options::default());
     let installation = bed.install(&[]);
     let mut deployment = Deployment::start(&bed, &installation, None);
-    let load = Load::prepare(&bed);
+    let load = Load::prepare(&bed).at_once(4);
     let ((removed, resumed), report) = load.beside(&bed, RATE, || {
         let index = asked(&deployment.replicas);
         let replica = &mut deployment.replicas[index];

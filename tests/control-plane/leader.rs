@@ -6,11 +6,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, PostParams};
+use axum::http::Method;
 
+use crate::ask::send;
 use crate::direct::{Over, asked, changes};
 use crate::harness::{ADMIN, Bed, Front, Installation, Mark, Options, Replica, Ringfence, eventually, eventually_some};
+use crate::scene::namespace;
 use crate::steps::configuration;
 
 crate::tests![
@@ -38,7 +39,7 @@ impl Load {
     /// made fails the test: the webhooks are to answer all along.
     fn beside(bed: &Bed, server: usize, prefix: &str, act: impl FnOnce(&Self)) -> Vec<String> {
         let load = Self { over: AtomicBool::new(false), names: Mutex::default() };
-        let namespaces: Api<Namespace> = Api::all(bed.client(server));
+        let client = bed.client(server);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let _end = Over(&load.over);
@@ -47,9 +48,7 @@ impl Load {
                         return;
                     }
                     let name = format!("{prefix}-{index}");
-                    let mut namespace = Namespace::default();
-                    namespace.metadata.name = Some(name.clone());
-                    bed.run(namespaces.create(&PostParams::default(), &namespace)).expect("the webhooks answer");
+                    bed.run(send(&client, Method::POST, "/api/v1/namespaces", &namespace(&name))).expect_ok();
                     load.names.lock().unwrap().push(name);
                     bed.run(async { tokio::time::sleep(Duration::from_millis(100)).await });
                 }
@@ -151,7 +150,7 @@ impl Pair {
 }
 
 fn cases_50_51_and_52_whoever_loses_the_lease_writes_no_more_and_the_webhooks_go_on() {
-    let pair = Pair::start("leaseDuration: 6s");
+    let pair = Pair::start("leaseDuration: 12s");
     let Pair { bed, networks, .. } = &pair;
     let one = pair.replica(0);
     eventually("the first one leads", || leads(&one) && holder(bed, 0) == "one");

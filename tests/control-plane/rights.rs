@@ -319,6 +319,11 @@ const STEPS: [Step; 13] = [
             let asking = (stage.installation.ca.get().unwrap().clone(), stage.replica.as_ref().unwrap().address);
             let review = deletion_of_the_baseline(name);
             stage.asking.push(std::thread::spawn(move || _ = crate::direct::ask_at(&asking.0, asking.1, &review)));
+            let waits = |stage: &Stage<'_>| {
+                let counters = stage.replica.as_ref().unwrap().counters();
+                counters.is_some_and(|counters| counters.sum("ringfence_in_flight_bytes", &[]) > 0.0)
+            };
+            eventually("somebody waits for the answer", || waits(stage));
             std::thread::sleep(Duration::from_millis(500));
             server.resume();
         },

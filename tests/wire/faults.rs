@@ -41,7 +41,8 @@ fn case_30_of_10_000_connections_as_many_are_kept_as_configured_and_established_
     const KEPT: usize = 2000;
     many_descriptors();
     let directory = tempfile::tempdir().unwrap();
-    let process = serve(directory.path(), &format!("limits: {{connections: {KEPT}, handshakeTimeout: 60s}}"));
+    let process =
+        serve(directory.path(), &format!("limits: {{connections: {KEPT}, handshakeTimeout: 1h, idleTimeout: 1h}}"));
     let mut established: Vec<Connection> = (0..20).map(|_| connect_to(process.address, &process.ca)).collect();
     for connection in &mut established {
         assert_eq!(connection.post("/validate", &allowed()).status, 200);

@@ -100,11 +100,14 @@ pub(crate) fn connect_with(address: SocketAddr, config: ClientConfig) -> Connect
     Connection { stream: open(address, config.clone()), read: Vec::new(), address, config, established: false }
 }
 
+/// How long a client waits: longer than the largest body takes on a machine however loaded.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 fn open(address: SocketAddr, config: Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
     let tcp = TcpStream::connect(address).unwrap();
     tcp.set_nodelay(true).unwrap();
-    tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    tcp.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp.set_write_timeout(Some(PATIENCE)).unwrap();
     StreamOwned::new(ClientConnection::new(config, ServerName::try_from(SERVER_NAME).unwrap()).unwrap(), tcp)
 }
 
@@ -237,7 +240,11 @@ impl Connection {
         self.establish();
         until(|| {
             let reply = self.try_post_bytes(path, body).expect("an answer");
-            (reply.status != 503 || !reply.text().contains("waited too long for its turn")).then_some(reply)
+            let late = reply.status == 503 && reply.text().contains("waited too long for its turn");
+            if late && reply.header("connection") == Some("close") {
+                self.reopen();
+            }
+            (!late).then_some(reply)
         })
     }
 
@@ -255,6 +262,14 @@ impl Connection {
             Some(())
         });
         self.established = true;
+    }
+
+    /// Goes on with a new connection.
+    fn reopen(&mut self) {
+        self.stream = open(self.address, self.config.clone());
+        self.read.clear();
+        self.established = false;
+        self.establish();
     }
 
     /// The client is ready before the server is, which sends its tickets once it is.

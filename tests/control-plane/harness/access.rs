@@ -41,7 +41,7 @@ impl Output {
 
 /// How often something is said to an API server where a webhook lets its five seconds pass. On a machine that stands still
 /// for so long that is nobody's fault, and nothing was stored; whoever has it happen each time has it for a reason.
-pub(crate) const TRIES: usize = 5;
+pub(crate) const TRIES: usize = 10;
 
 /// Whether this is the error of a webhook that did not answer in time: at the API server's deadline, or before that, where a
 /// handshake waited so long for its turn that Ringfence closed the connection ([`is_closed_webhook`]).
