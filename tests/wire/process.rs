@@ -27,7 +27,8 @@ fn case_22_foreign_text_can_forge_no_log_line_and_objects_are_never_logged() {
     connection.post_bytes("/validate", b"{\"s3cr3t\": ");
 
     let mut denied = None;
-    while let Ok(line) = process.logs.recv_timeout(Duration::from_secs(2)) {
+    // The denial comes, however late; then whatever follows it.
+    while let Ok(line) = process.logs.recv_timeout(Duration::from_secs(if denied.is_none() { 180 } else { 2 })) {
         let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not one JSON object a line: {line}"));
         assert!(!line.contains("s3cr3t"), "{line}");
         assert!(!line.contains('\u{1b}'), "{line}");
@@ -117,7 +118,9 @@ fn no_text_of_a_request_becomes_a_label_of_a_metric() {
     let directory = tempfile::tempdir().unwrap();
     let process = serve(directory.path(), "{}");
     let mut connection = connect_to(process.address, &process.ca);
-    let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    // What a busy machine adds: a call that waited too long for its turn is answered with 503.
+    let is_late = |line: &str| line.contains("reason=\"late\"") || line.contains("code=\"503\"");
+    let series = |text: &str| text.lines().filter(|line| !line.starts_with('#') && !is_late(line)).count();
     let mut first = 0;
     for round in 0..50 {
         let hostile = format!("h0st1le-{round}\"}} 1\nforged{{a=\"");

@@ -74,7 +74,7 @@ pub(crate) fn serve_with(
     let logs = follow(child.0.stderr.take().unwrap());
     let mut before = Vec::new();
     loop {
-        let line = logs.recv_timeout(Duration::from_secs(30)).expect("it says that it serves");
+        let line = logs.recv_timeout(Duration::from_secs(180)).expect("it says that it serves");
         let event: Value = serde_json::from_str(&line).unwrap();
         if event["fields"]["message"] == "serving" {
             let address = |key: &str| event["fields"][key].as_str().unwrap().parse().unwrap();
