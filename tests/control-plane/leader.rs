@@ -193,9 +193,13 @@ fn cases_50_51_and_52_whoever_loses_the_lease_writes_no_more_and_the_webhooks_go
     // Stopped in its tracks, and let go on.
     pair.let_answer(&two);
     let mark = bed.audit_mark();
-    let made = Load::beside(bed, 1, "stopped", |load| {
+    let made = Load::beside(bed, 1, "before", |_| {
         eventually("it writes", || times(bed, &mark, 0, false).len() > 3);
-        one.process.signal("STOP");
+    });
+    // With nothing left to write: a request that it has sent by then, nobody takes back.
+    until_all_isolated(bed, &made);
+    one.process.signal("STOP");
+    let made = Load::beside(bed, 1, "stopped", |load| {
         pair.taken_over(1, &mark, None);
         one.process.signal("CONT");
         eventually("it knows that it does not lead", || !leads(&one) && one.is_ready());
