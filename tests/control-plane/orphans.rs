@@ -1,13 +1,16 @@
 //! What an owner of namespaces does to a namespace that ends: policies that outlive it (case 70), phases that lie (case 71),
 //! and names that are taken first (case 73).
 
+use axum::http::Method;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::ask::{Asker, MERGE};
-use crate::harness::{Bed, World, eventually};
+use crate::ask::{Asker, MERGE, send};
+use crate::harness::{ALICE, Bed, World, eventually};
 use crate::scene::{
     POLICIES, admin, deny_all, is_isolated, isolated_namespace, namespace, owner, pod, policy, until_policies_are_known,
 };
+use crate::tenant::admin_of;
 
 crate::tests![
     case_70_policies_that_outlive_their_namespace_are_judged_with_those_of_the_next,
@@ -72,16 +75,19 @@ fn case_71_a_phase_that_lies_does_not_free_the_policies_of_a_terminating_namespa
     let path = format!("{pods}/runs");
     // The kubelet says so once, and not after the lie.
     eventually("the pod runs", || admin.get(&path)["status"]["phase"] == "Running");
-    // What keeps its own in the namespace keeps the namespace.
     let policies = format!("{POLICIES}/lying/networkpolicies");
-    let deny = format!("{policies}/default-deny-all");
     owner.delete("/api/v1/namespaces/lying", &Value::Null).expect_ok();
     let lie = json!({ "status": { "phase": "Succeeded" } });
     owner.patch(&format!("{path}/status"), MERGE, &lie).expect_ok();
     assert_eq!(admin.get(&path)["status"]["phase"], "Succeeded");
-    let refused = owner.delete(&deny, &Value::Null);
-    // The namespace controller may have been there first, but then it was not the owner who deleted it.
-    assert!(refused.status == 404 || refused.expect_denied("ManagedPolicy").contains("default-deny-all"));
+    // The watch delivers in order: what is isolated now was created after Ringfence learnt that the other one terminates.
+    isolated_namespace(bed, "lying-later");
+    // The namespace controller deletes nothing else while there is a pod, and the finalizer keeps this one.
+    for policy in ["default-deny-all", "allow-dns", "allow-same-namespace"] {
+        let refused = owner.delete(&format!("{policies}/{policy}"), &Value::Null);
+        assert!(refused.expect_denied("ManagedPolicy").contains(policy), "{refused:?}");
+    }
+    assert_eq!(admin.get(&path)["status"]["phase"], "Succeeded");
     admin.patch(&path, MERGE, &json!({ "metadata": { "finalizers": null } })).expect_ok();
     eventually("the namespace ends", || {
         bed.finish_deletions();
@@ -91,13 +97,13 @@ fn case_71_a_phase_that_lies_does_not_free_the_policies_of_a_terminating_namespa
 
 fn case_73_a_baselines_name_that_is_taken_first_leaves_the_namespace_isolated() {
     let bed = &World::shared().bed;
-    let admin = admin(bed);
+    let (admin, owner) = (admin(bed), owner(bed));
     let narrow = json!({ "podSelector": { "matchLabels": { "app": "x" } }, "policyTypes": ["Ingress", "Egress"] });
     // It is refused from the first moment on...
-    admin.create("/api/v1/namespaces", &namespace("squatted")).expect_ok();
+    owner.create("/api/v1/namespaces", &namespace("squatted")).expect_ok();
     let policies = format!("{POLICIES}/squatted/networkpolicies");
-    let taken = admin.create(&policies, &policy("default-deny-all", narrow.clone()));
-    assert!(taken.status == 409 || taken.expect_denied("ManagedPolicy").contains("use another name"), "{taken:?}");
+    let taken = owner.create(&policies, &policy("default-deny-all", narrow.clone()));
+    assert!(taken.expect_denied("ManagedPolicy").contains("use another name"), "{taken:?}");
     eventually("the namespace is isolated", || is_isolated(&admin, "squatted"));
     // ... and where it was there before, Ringfence has its own beside it, which two deletions at one time do not end.
     let mut object = namespace("squatted-before");
@@ -105,17 +111,21 @@ fn case_73_a_baselines_name_that_is_taken_first_leaves_the_namespace_isolated() 
     admin.create("/api/v1/namespaces", &object).expect_ok();
     let policies = format!("{POLICIES}/squatted-before/networkpolicies");
     eventually("the mode is known", || {
-        admin.create(&policies, &policy("default-deny-all", narrow.clone())).status == 201
+        owner.create(&policies, &policy("default-deny-all", narrow.clone())).status == 201
     });
-    admin.create(&policies, &deny_all("own")).expect_ok();
+    owner.create(&policies, &deny_all("own")).expect_ok();
     until_policies_are_known(&admin, &policies);
     let enforce = json!({ "metadata": { "labels": { "ringfence.dev/mode": "enforce" } } });
     admin.patch("/api/v1/namespaces/squatted-before", MERGE, &enforce).expect_ok();
     eventually("the namespace is isolated", || is_isolated(&admin, "squatted-before"));
     let own = admin.get(&format!("{policies}/default-deny-all-ringfence"));
     assert_eq!(own["metadata"]["labels"]["app.kubernetes.io/managed-by"], "ringfence");
-    for name in ["default-deny-all", "own"] {
-        admin.delete(&format!("{policies}/{name}"), &Value::Null).expect_ok();
+    let alice = [bed.client_as(0, ALICE), bed.client_as(0, ALICE)];
+    admin_of(bed, "squatted-before", ALICE);
+    let deletions = ["default-deny-all", "own"].map(|name| format!("{policies}/{name}"));
+    let deletions = deletions.iter().zip(&alice).map(|(path, alice)| send(alice, Method::DELETE, path, &Value::Null));
+    for answer in bed.run(join_all(deletions)) {
+        answer.expect_ok();
     }
     eventually("its own name serves again", || {
         let list = admin.get(&policies);
@@ -188,7 +198,17 @@ fn a_quota_that_refuses_the_baseline_shows_in_label_and_metric_alike() {
     });
     assert!(!is_isolated(&admin, "limited"));
     assert_eq!(in_state("pending"), Some(1.0));
+    assert_eq!(state_by_check(bed, "limited"), "pending");
     bed.kubectl(&["delete", "quota", "one", "-n", "limited"]).expect_ok();
     eventually("the namespace is isolated", || is_isolated(&admin, "limited"));
     eventually("so says the metric", || in_state("pending") == Some(0.0));
+    assert_eq!(state_by_check(bed, "limited"), "isolated");
+}
+
+/// The state of a namespace as `ringfence check` reports it for the objects that are stored.
+fn state_by_check(bed: &Bed, namespace: &str) -> String {
+    let checked = bed.shell(&format!("kubectl get ns,netpol -n {namespace} -o json | ringfence check - -o json"));
+    let report: Value = serde_json::from_str(&checked.stdout).unwrap_or_else(|_| panic!("{checked:?}"));
+    let mut of = report["namespaces"].as_array().unwrap().iter().filter(|found| found["name"] == namespace);
+    of.next().unwrap_or_else(|| panic!("{checked:?}"))["state"].as_str().unwrap().to_owned()
 }

@@ -1,9 +1,13 @@
 //! Who may deviate: RBAC on the resources `profiles`, `modes` and `exceptions` of `ringfence.dev`.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
-use crate::direct::{asked, creation_of_a_namespace};
-use crate::harness::{ALICE, BOB, Bed, Event, Mark, Options, Output, Replica, World, eventually};
+use crate::direct::{Reply, ask_at, asked, creation_of_a_namespace};
+use crate::harness::{
+    ALICE, BOB, Bed, Event, Installation, Mark, Options, Output, Replica, Ringfence, World, eventually,
+};
 use crate::steps::{create_namespace, is_isolated, isolated_namespace, opens_ingress, until_isolated};
 use crate::watches::{impatient, rule_with, silence};
 
@@ -11,6 +15,7 @@ crate::tests![
     whoever_may_use_a_mode_or_a_profile_may_choose_that_one_and_no_other,
     an_exception_is_for_whoever_may_use_it_and_a_namespace_s_admin_may_not,
     the_api_server_is_asked_about_the_very_user_and_not_twice_within_seconds,
+    case_76_reviews_that_no_api_server_sends_cause_a_few_questions_a_second,
     case_61_rights_that_are_taken_away_are_missed_loudly_and_nothing_is_decided_by_guessing,
 ];
 
@@ -181,6 +186,77 @@ fn the_api_server_is_asked_about_the_very_user_and_not_twice_within_seconds() {
         crate::direct::ask(&installation, &ringfence, &creation_of_a_namespace("audit"));
         count() > before
     });
+}
+
+/// What a round of reviews led to.
+struct Round {
+    /// How many seconds by which questions are counted the round was in, at most.
+    seconds: usize,
+    decided: usize,
+    /// How many reviews got 503 with `Retry-After` because too many permissions were asked for.
+    put_off: usize,
+    questions: Vec<Event>,
+}
+
+/// Sends two hundred reviews that each depend on another permission question. One half has one user name and different uids,
+/// the other half different user names.
+fn round(bed: &Bed, installation: &Installation, ringfence: &Ringfence, number: usize) -> Round {
+    const PEERS: usize = 4;
+    const EACH: usize = 50;
+    let review = |index: usize| {
+        let name = if index.is_multiple_of(2) { "system:anonymous" } else { &format!("stranger-{number}-{index}") };
+        let mut review = creation_of_a_namespace("warn");
+        review["userInfo"] =
+            json!({ "username": name, "uid": format!("{number}-{index}"), "groups": ["system:unauthenticated"] });
+        review
+    };
+    let (ca, address) = (installation.ca.get().unwrap(), ringfence.address);
+    let (mark, began) = (bed.audit_mark(), Instant::now());
+    let replies: Vec<Reply> = std::thread::scope(|scope| {
+        let peer = |peer: usize| -> Vec<Reply> {
+            (0..EACH).map(|one| ask_at(ca, address, &review(peer * EACH + one))).collect()
+        };
+        let peers: Vec<_> = (0..PEERS).map(|number| scope.spawn(move || peer(number))).collect();
+        peers.into_iter().flat_map(|peer| peer.join().unwrap()).collect()
+    });
+    // The second that was counted when the round began, and each that began since.
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
+    assert!(replies.iter().all(|reply| reply.denies() || reply.puts_off()), "{replies:#?}");
+    let decided = replies.iter().filter(|reply| reply.denies()).count();
+    let is_too_many = |reply: &&Reply| reply.puts_off() && reply.body.to_string().contains("too many permissions");
+    let put_off = replies.iter().filter(is_too_many).count();
+    let logged = || questions(bed, &mark, "warn");
+    eventually("the questions are logged", || logged().len() >= decided);
+    Round { seconds, decided, put_off, questions: logged() }
+}
+
+fn case_76_reviews_that_no_api_server_sends_cause_a_few_questions_a_second() {
+    const PER_USER: usize = 10;
+    const PER_PEER: usize = 50;
+    let bed = Bed::start(&Options { audit_bodies: true, ..Options::default() });
+    let installation = bed.install(&[]);
+    let ringfence = bed.start_ringfence(&installation, &Replica::default());
+    let mut number = 0;
+    // A slow machine spreads a round over so many seconds that no review is put off: then there is another round.
+    eventually("some are put off", || {
+        number += 1;
+        let round = round(&bed, &installation, &ringfence, number);
+        let of_one = |event: &&Event| event.whole["requestObject"]["spec"]["user"] == "system:anonymous";
+        let of_one = round.questions.iter().filter(of_one).count();
+        assert!(round.questions.len() <= PER_PEER * round.seconds, "{} questions", round.questions.len());
+        assert!(of_one <= PER_USER * round.seconds, "{of_one} questions for one user in {} s", round.seconds);
+        println!(
+            "case 76: {} reviews decided and {} put off by {} questions, {of_one} of one user, in less than {} s",
+            round.decided,
+            round.put_off,
+            round.questions.len(),
+            round.seconds
+        );
+        round.put_off > 0
+    });
+    // A request by way of the API server is answered: the API server repeats a review that was put off.
+    let warns = namespace_with("asked", &json!({ "ringfence.dev/mode": "warn" }));
+    bed.kubectl_stdin(&["create", "--dry-run=server", "-f", "-"], &warns).expect_ok();
 }
 
 fn case_61_rights_that_are_taken_away_are_missed_loudly_and_nothing_is_decided_by_guessing() {

@@ -6,8 +6,8 @@ use crate::ask::{Asker, MERGE};
 use crate::harness::{ADMIN, Bed, Replica, World, eventually};
 use crate::scene::POLICIES;
 use crate::steps::{
-    conflict, create_before_ringfence, disturbed, get, in_seconds, is_isolated, isolated_namespace, opens_ingress,
-    policies, policy, told,
+    as_controller, conflict, create_before_ringfence, disturbed, get, in_seconds, is_isolated, isolated_namespace,
+    opens_ingress, policies, policy, reporting, said, told, until_not_isolated, until_pods_are_held, written,
 };
 
 crate::tests![
@@ -16,6 +16,8 @@ crate::tests![
     server_side_apply_has_no_conflict_with_a_quarantine,
     helm_brings_the_rules_back_through_admission,
     a_policy_full_of_annotations_and_one_with_a_huge_selector_are_quarantined,
+    a_quarantine_that_is_refused_ends_isolated_and_the_conflict_says_why,
+    violations_that_are_only_reported_leave_the_policy_and_make_the_namespace_pending,
     a_tenant_who_writes_all_the_time_does_not_put_a_quarantine_off,
     a_change_of_the_rules_and_a_restart_quarantine_nothing_that_did_not_change,
 ];
@@ -115,10 +117,17 @@ fn server_side_apply_has_no_conflict_with_a_quarantine() {
 /// One of the two versions of helm.
 type Helm = fn(&Bed, &[&str]) -> crate::harness::Output;
 
-/// A chart whose policy has an exception that ends: helm itself is judged like everybody else.
+/// How else each of them may be told to upgrade.
+type Ways = &'static [&'static [&'static str]];
+const WAYS_OF_3: Ways = &[&["--force"]];
+const WAYS_OF_4: Ways =
+    &[&["--force-conflicts"], &["--server-side=false"], &["--server-side=false", "--force-replace"]];
+
+/// A chart whose policy has an exception that ends: helm itself is judged like everybody else. Both versions compare the chart
+/// with what is stored, and not only with the chart before, so the chart that was installed is sent again as it is.
 fn helm_brings_the_rules_back_through_admission() {
     let bed = shared();
-    for (major, helm) in [(3, Bed::helm3 as Helm), (4, Bed::helm)] {
+    for (major, helm, ways) in [(3, Bed::helm3 as Helm, WAYS_OF_3), (4, Bed::helm, WAYS_OF_4)] {
         let namespace = format!("by-helm{major}");
         isolated_namespace(bed, &namespace);
         let chart = bed.path(&format!("chart-{namespace}"));
@@ -126,17 +135,37 @@ fn helm_brings_the_rules_back_through_admission() {
         let about = format!("apiVersion: v2\nname: app\nversion: 0.1.0\ndescription: {namespace}\n");
         std::fs::write(chart.join("Chart.yaml"), about).unwrap();
         let render = |manifest: &str| std::fs::write(chart.join("templates/policy.yaml"), manifest).unwrap();
-        let mut excepted: Value = serde_json::from_str(&wide(&namespace)).unwrap();
-        excepted["metadata"]["annotations"] =
-            json!({ "ringfence.dev/exception-reason": "legacy", "ringfence.dev/exception-until": in_seconds(15) });
-        render(&excepted.to_string());
+        let render_excepted = |until: &str| {
+            let mut excepted: Value = serde_json::from_str(&wide(&namespace)).unwrap();
+            excepted["metadata"]["annotations"] =
+                json!({ "ringfence.dev/exception-reason": "legacy", "ringfence.dev/exception-until": until });
+            render(&excepted.to_string());
+        };
         let path = chart.to_string_lossy();
-        helm(bed, &["install", "app", &path, "-n", &namespace]).expect_ok();
-        until_quarantined(bed, &namespace, "wide");
         let upgrade = ["upgrade", "app", &path, "-n", &namespace];
+        render_excepted(&in_seconds(3600));
+        helm(bed, &["install", "app", &path, "-n", &namespace]).expect_ok();
+        // An end that is over before helm has come so far is refused: then it gets more time.
+        let mut seconds = 4;
+        eventually("the chart brings the end forward", || {
+            seconds *= 2;
+            render_excepted(&in_seconds(seconds));
+            helm(bed, &upgrade).ok
+        });
+        until_quarantined(bed, &namespace, "wide");
+        let refused = |way: &[&str]| {
+            let refused = helm(bed, &[&upgrade, way].concat()).expect_error();
+            assert!(refused.contains("BaselineWeakened: "), "helm {major} {way:?}: {refused}");
+            assert_eq!(rules(bed, &namespace, "wide"), Value::Null, "helm {major} {way:?}");
+        };
+        // The chart as it was installed, and then without the exception.
+        refused(&[]);
+        for way in ways {
+            refused(way);
+        }
         render(&wide(&namespace));
-        let refused = helm(bed, &upgrade).expect_error();
-        assert!(refused.contains("BaselineWeakened: "), "helm {major}: {refused}");
+        refused(&[]);
+        assert_ne!(annotation(bed, &namespace, "wide"), Value::Null);
         render(&corrected(&namespace));
         helm(bed, &upgrade).expect_ok();
         until_over(bed, &namespace);
@@ -163,6 +192,84 @@ fn a_policy_full_of_annotations_and_one_with_a_huge_selector_are_quarantined() {
     until_quarantined(bed, "huge", "entangled");
     assert_ne!(annotation(bed, "huge", "entangled"), Value::Null);
     assert!(is_isolated(bed, "huge"));
+    // What there was no room for is in the log.
+    let log = World::shared().ringfence.lock().unwrap().as_ref().unwrap().log();
+    for name in ["full", "entangled"] {
+        let is_of = |line: &&str| {
+            line.contains("quarantining a policy") && ["huge", name].iter().all(|word| line.contains(word))
+        };
+        let line = log.lines().find(is_of).unwrap_or_else(|| panic!("{name} is not in the log"));
+        assert!(line.contains("rules") && line.contains("[{}]"), "{line}");
+    }
+}
+
+/// Refuses every write that leaves the annotation of a quarantine in a namespace.
+fn refuse_quarantines(bed: &Bed, namespace: &str) {
+    let (version, metadata) = ("admissionregistration.k8s.io/v1", json!({ "name": "no-quarantine" }));
+    let rule = json!({
+        "apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"], "resources": ["networkpolicies"],
+        "operations": ["UPDATE"],
+    });
+    let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": namespace } });
+    let expression = "!has(object.metadata.annotations) || \
+                      !('ringfence.dev/quarantined' in object.metadata.annotations)";
+    let validation = json!({ "expression": expression, "message": "nothing is quarantined here" });
+    let spec = json!({
+        "matchConstraints": { "namespaceSelector": selector, "resourceRules": [rule] }, "validations": [validation],
+    });
+    let policy =
+        json!({ "apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": spec });
+    let spec = json!({ "policyName": "no-quarantine", "validationActions": ["Deny"] });
+    let binding = json!({
+        "apiVersion": version, "kind": "ValidatingAdmissionPolicyBinding", "metadata": metadata, "spec": spec,
+    });
+    bed.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] }).to_string());
+    let mark = ["annotate", "networkpolicy", "default-deny-all", "-n", namespace, "--dry-run=server"];
+    let mark = [&mark[..], &["ringfence.dev/quarantined=x"]].concat();
+    eventually("quarantines are refused", || as_controller(bed, &mark).stderr.contains("nothing is quarantined here"));
+}
+
+fn a_quarantine_that_is_refused_ends_isolated_and_the_conflict_says_why() {
+    let bed = shared();
+    isolated_namespace(bed, "unquarantined");
+    refuse_quarantines(bed, "unquarantined");
+    as_controller_apply(bed, &["apply", "-f", "-"], &wide("unquarantined"));
+    let why = "NetworkPolicy wide opens a hole that the profile denies, and the API server refuses to quarantine it";
+    eventually("the conflict says why", || conflict(bed, "unquarantined").contains(why));
+    assert!(conflict(bed, "unquarantined").contains("ingress ALL"), "{}", conflict(bed, "unquarantined"));
+    until_not_isolated(bed, "unquarantined");
+    until_pods_are_held(bed, "unquarantined");
+    assert_eq!(rules(bed, "unquarantined", "wide"), json!([{}]));
+    assert_eq!(told(bed, "unquarantined", "PolicyQuarantined"), Vec::<Value>::new());
+    // Its owner can still close it.
+    bed.apply(&corrected("unquarantined"));
+    eventually("the namespace is isolated again, and nothing is in the way", || {
+        is_isolated(bed, "unquarantined") && conflict(bed, "unquarantined").is_empty()
+    });
+}
+
+fn violations_that_are_only_reported_leave_the_policy_and_make_the_namespace_pending() {
+    let bed = &reporting().bed;
+    isolated_namespace(bed, "reported");
+    let mark = bed.audit_mark();
+    as_controller_apply(bed, &["apply", "-f", "-"], &wide("reported"));
+    eventually("the conflict names the policy", || {
+        let conflict = conflict(bed, "reported");
+        conflict.contains("ingress ALL") && conflict.contains("wide")
+    });
+    until_not_isolated(bed, "reported");
+    until_pods_are_held(bed, "reported");
+    let policy = get(bed, "reported", "networkpolicy/wide");
+    assert_eq!((&policy["spec"]["ingress"], &policy["metadata"]["generation"]), (&json!([{}]), &json!(1)));
+    assert_eq!(annotation(bed, "reported", "wide"), Value::Null);
+    assert_eq!(told(bed, "reported", "PolicyQuarantined"), Vec::<Value>::new());
+    let written: Vec<String> = said(&written(bed, &mark, "reported"));
+    assert!(written.iter().all(|write| write == "patch namespaces reported"), "{written:?}");
+    // Its owner closes it.
+    bed.kubectl(&["delete", "networkpolicy", "wide", "-n", "reported"]).expect_ok();
+    eventually("the namespace is isolated again, and nothing is in the way", || {
+        is_isolated(bed, "reported") && conflict(bed, "reported").is_empty()
+    });
 }
 
 /// Somebody touches the policy without end: another version at each look.

@@ -19,6 +19,26 @@ pub(crate) fn disturbed() -> (&'static World, MutexGuard<'static, ()>) {
     (WORLD.get(), turn)
 }
 
+/// A world whose default profile denies every class of hole in both directions, and whose controller quarantines nothing: a
+/// policy that opens a hole past the webhook stays as it is.
+pub(crate) fn reporting() -> &'static World {
+    fn start() -> World {
+        let classes = ["ALL", "CLUSTER", "W4", "W6", "PORTS"].map(|kind| [kind.to_owned(), format!("{kind}*")]);
+        let denied: Value = classes.into_iter().flatten().map(|class| (class, json!("deny"))).collect();
+        let policies = json!([{ "name": "default-deny-all", "spec": denies_all() }]);
+        let closed = json!({ "policies": policies, "holes": { "ingress": denied, "egress": denied } });
+        let profiles = json!({ "closed": closed }).to_string();
+        let values = [
+            ("config.profiles", profiles.as_str()),
+            ("config.defaultProfile", "closed"),
+            ("config.violations", "report"),
+        ];
+        World::start(&Options { controller_manager: true, ..Options::default() }, &values)
+    }
+    static WORLD: Shared<World> = Shared::new(start);
+    WORLD.get()
+}
+
 /// A configuration beside the chart's, with something added to it.
 pub(crate) fn configuration(bed: &Bed, installation: &Installation, more: &str) -> PathBuf {
     let text = std::fs::read_to_string(&installation.config).unwrap();

@@ -7,10 +7,14 @@ use crate::harness::{ALICE, Bed, World, eventually};
 use crate::scene::{
     POLICIES, admin, deny_all, is_isolated, isolated_namespace, namespace, policy, until_policies_are_known,
 };
+use crate::steps::{CONTROLLER, end_soon, in_seconds, reporting};
 
 crate::tests![
     an_admin_of_a_namespace_takes_nothing_away_from_its_baseline,
     an_admin_of_a_namespace_opens_nothing_that_the_profile_denies,
+    an_admin_of_a_namespace_opens_nothing_where_every_class_is_denied,
+    beside_an_exception_that_has_ended_an_admin_of_a_namespace_opens_nothing,
+    case_75_beside_policies_too_complex_to_judge_a_deletion_passes_and_a_creation_says_so,
     an_admin_of_a_namespace_gives_itself_no_permission_to_deviate,
     no_owner_has_the_garbage_collector_delete_the_baseline,
 ];
@@ -20,11 +24,17 @@ const BASELINE: [&str; 3] = ["allow-dns", "allow-same-namespace", "default-deny-
 /// An isolated namespace with alice as its admin, as the built-in role has it.
 fn alice_in<'b>(bed: &'b Bed, name: &str) -> Asker<'b> {
     isolated_namespace(bed, name);
-    bed.kubectl(&["create", "rolebinding", "admins", "-n", name, "--clusterrole=admin", "--user=alice"]).expect_ok();
-    eventually("the right is known", || {
-        bed.kubectl_with(ALICE, &["auth", "can-i", "delete", "networkpolicies", "-n", name]).ok
-    });
+    admin_of(bed, name, ALICE);
     Asker::new(bed, ALICE)
+}
+
+/// Makes a user the admin of a namespace.
+pub(crate) fn admin_of(bed: &Bed, namespace: &str, user: &str) {
+    let to = format!("--user={user}");
+    bed.kubectl(&["create", "rolebinding", "admins", "-n", namespace, "--clusterrole=admin", &to]).expect_ok();
+    eventually("the right is known", || {
+        bed.kubectl_with(user, &["auth", "can-i", "delete", "networkpolicies", "-n", namespace]).ok
+    });
 }
 
 /// The managed policies as they are stored, and whether the namespace is isolated: what nothing here may change.
@@ -119,16 +129,22 @@ fn an_admin_of_a_namespace_takes_nothing_away_from_its_baseline() {
     assert_eq!(baseline(bed, "tenant-takes"), before);
 }
 
-fn an_admin_of_a_namespace_opens_nothing_that_the_profile_denies() {
-    let bed = &World::shared().bed;
-    let alice = alice_in(bed, "tenant-opens");
-    let before = baseline(bed, "tenant-opens");
-    let policies = format!("{POLICIES}/tenant-opens/networkpolicies");
-    let open = |spec: Value| alice.create(&policies, &policy("opens", spec));
-    let from = |peers: Value| json!({ "podSelector": {}, "ingress": [{ "from": peers }] });
-    let expression = |key: &str, operator: &str, values: Value| json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] });
+/// A selector with one requirement.
+#[allow(clippy::needless_pass_by_value, reason = "it is written down where it is passed")]
+fn expression(key: &str, operator: &str, values: Value) -> Value {
+    json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] })
+}
+
+/// A policy for every pod of a namespace that lets these peers in.
+#[allow(clippy::needless_pass_by_value, reason = "it is written down where it is passed")]
+fn from(peers: Value) -> Value {
+    json!({ "podSelector": {}, "ingress": [{ "from": peers }] })
+}
+
+/// What opens everything or nearly everything to strangers, for pods that nobody names: denied by every built-in profile.
+fn openings(namespace: &str) -> Vec<Value> {
     let name = "kubernetes.io/metadata.name";
-    let denied = [
+    vec![
         json!({ "podSelector": {}, "ingress": [{}] }),
         json!({ "podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress", "Egress"] }),
         json!({ "podSelector": {}, "ingress": [null] }),
@@ -136,9 +152,7 @@ fn an_admin_of_a_namespace_opens_nothing_that_the_profile_denies() {
         from(json!([{ "namespaceSelector": {} }])),
         from(json!([{ "namespaceSelector": {}, "podSelector": {} }])),
         from(json!([{ "namespaceSelector": expression(name, "Exists", Value::Null) }])),
-        from(
-            json!([{ "namespaceSelector": expression(name, "NotIn", json!(["tenant-opens"])) }, { "podSelector": {} }]),
-        ),
+        from(json!([{ "namespaceSelector": expression(name, "NotIn", json!([namespace])) }, { "podSelector": {} }])),
         from(
             json!([{ "namespaceSelector": expression("team", "Exists", Value::Null) }, { "namespaceSelector": expression("team", "DoesNotExist", Value::Null) }]),
         ),
@@ -156,8 +170,23 @@ fn an_admin_of_a_namespace_opens_nothing_that_the_profile_denies() {
         ] }] }),
         json!({ "podSelector": {}, "ingress": [{ "ports": [{ "protocol": "TCP" }, { "protocol": "UDP" }, { "protocol": "SCTP" }] }] }),
         json!({ "podSelector": expression("app", "NotIn", json!(["x", "x"])), "ingress": [{ "from": [{ "namespaceSelector": {} }] }, {}] }),
-    ];
-    for spec in denied {
+        // Nearly all: all addresses but one, all namespaces but one, all that Ringfence knows, pods without a label that
+        // nobody has, all of TCP.
+        from(json!([{ "ipBlock": { "cidr": "0.0.0.0/0", "except": ["192.0.2.1/32"] } }])),
+        from(json!([{ "namespaceSelector": expression(name, "NotIn", json!(["nope"])) }])),
+        from(json!([{ "namespaceSelector": expression("ringfence.dev/mode", "Exists", Value::Null) }])),
+        json!({ "podSelector": expression("nope", "DoesNotExist", Value::Null), "ingress": [{}] }),
+        json!({ "podSelector": {}, "ingress": [{ "ports": [{ "protocol": "TCP" }] }] }),
+    ]
+}
+
+fn an_admin_of_a_namespace_opens_nothing_that_the_profile_denies() {
+    let bed = &World::shared().bed;
+    let alice = alice_in(bed, "tenant-opens");
+    let before = baseline(bed, "tenant-opens");
+    let policies = format!("{POLICIES}/tenant-opens/networkpolicies");
+    let open = |spec: Value| alice.create(&policies, &policy("opens", spec));
+    for spec in openings("tenant-opens") {
         let answer = open(spec.clone());
         assert!(answer.status != 201, "{spec:#} is let through: {:?}", answer.warnings);
         answer.expect_denied("BaselineWeakened");
@@ -198,6 +227,119 @@ fn an_admin_of_a_namespace_opens_nothing_that_the_profile_denies() {
     let other_half = json!({ "spec": from(json!([{ "ipBlock": { "cidr": "40.0.0.0/7" } }])) });
     alice.patch(&format!("{policies}/narrow"), MERGE, &other_half).expect_denied("BaselineWeakened");
     assert_eq!(baseline(bed, "tenant-opens"), before);
+}
+
+/// The same for what pods reach.
+fn outwards(mut spec: Value) -> Value {
+    let mut rules = spec["ingress"].take();
+    for rule in rules.as_array_mut().unwrap().iter_mut().filter_map(Value::as_object_mut) {
+        if let Some(peers) = rule.remove("from") {
+            rule.insert("to".to_owned(), peers);
+        }
+    }
+    json!({ "podSelector": spec["podSelector"], "policyTypes": ["Egress"], "egress": rules })
+}
+
+fn an_admin_of_a_namespace_opens_nothing_where_every_class_is_denied() {
+    let bed = &reporting().bed;
+    let alice = alice_in(bed, "tenant-closed");
+    let policies = format!("{POLICIES}/tenant-closed/networkpolicies");
+    // The last two are warned of or allowed by default: pods that are named, and one port.
+    let named = json!({ "podSelector": { "matchLabels": { "app": "x" } }, "ingress": [{}] });
+    let port = json!({ "podSelector": {}, "ingress": [{ "ports": [{ "port": 443 }] }] });
+    for spec in openings("tenant-closed").into_iter().chain([named, port]) {
+        for spec in [spec.clone(), outwards(spec)] {
+            let answer = alice.create(&policies, &policy("opens", spec.clone()));
+            assert!(answer.status != 201, "{spec:#} is let through: {:?}", answer.warnings);
+            answer.expect_denied("BaselineWeakened");
+        }
+    }
+    // A policy that names its peers is allowed.
+    let narrow = from(json!([{ "podSelector": { "matchLabels": { "app": "web" } } }]));
+    alice.create(&policies, &policy("narrow", narrow)).expect_ok();
+    assert!(is_isolated(&admin(bed), "tenant-closed"));
+}
+
+fn beside_an_exception_that_has_ended_an_admin_of_a_namespace_opens_nothing() {
+    let everything = json!({ "podSelector": {}, "ingress": [{}] });
+    // In one world the policy is quarantined at the end of its exception. In the other it stays, and so does its hole.
+    for (bed, is_closed) in [(&World::shared().bed, true), (&reporting().bed, false)] {
+        let alice = alice_in(bed, "tenant-beside");
+        let policies = format!("{POLICIES}/tenant-beside/networkpolicies");
+        let opens = || alice.create(&policies, &policy("opens", everything.clone()));
+        let mut excused = policy("excused", everything.clone());
+        excused["metadata"]["annotations"] =
+            json!({ "ringfence.dev/exception-reason": "so", "ringfence.dev/exception-until": in_seconds(3600) });
+        admin(bed).create(&policies, &excused).expect_ok();
+        opens().expect_denied("BaselineWeakened");
+        let exception = ["networkpolicy", "excused", "-n", "tenant-beside"];
+        let until = end_soon(bed, &exception, "ringfence.dev/exception-until");
+        let until: jiff::Timestamp = until.parse().unwrap();
+        // Tried all the time, also between the end and the quarantine.
+        let excused = format!("{policies}/excused");
+        eventually("the exception has ended, and its policy is quarantined or reported", || {
+            opens().expect_denied("BaselineWeakened");
+            let rules = &admin(bed).get(&excused)["spec"]["ingress"];
+            let is_over = if is_closed { rules.is_null() } else { !is_isolated(&admin(bed), "tenant-beside") };
+            assert!(!is_over || jiff::Timestamp::now() >= until, "it ended before its time");
+            is_over
+        });
+        opens().expect_denied("BaselineWeakened");
+        // She can't renew the exception either.
+        let renewed = json!({ "metadata": { "annotations": { "ringfence.dev/exception-until": in_seconds(3600) } } });
+        alice.patch(&excused, MERGE, &renewed).expect_denied("NotPermitted");
+        let rules = json!({ "spec": { "ingress": [{}, {}] } });
+        if is_closed {
+            alice.patch(&excused, MERGE, &rules).expect_denied("BaselineWeakened");
+            assert!(is_isolated(&admin(bed), "tenant-beside"));
+        } else {
+            assert_eq!(admin(bed).get(&excused)["spec"]["ingress"], json!([{}]));
+        }
+    }
+}
+
+/// Nine pigeons for eight holes. A policy puts one pigeon into one hole: it selects pods with a label for both, and lets in the
+/// pigeon's block. Only the blocks of all nine pigeons are a hole of the profile, and no pod can have all nine; but that takes a
+/// search through most of the ways to place them.
+fn pigeons_in_holes() -> Vec<Value> {
+    const PIGEONS: usize = 9;
+    let places = (0..PIGEONS).flat_map(|pigeon| (1..PIGEONS).map(move |hole| (pigeon, hole)));
+    let in_place = |(pigeon, hole): (usize, usize)| {
+        // Eight of these are as much as the profile lets a policy have.
+        let block = format!("{}.{}.0.0/10", 20 + pigeon / 4, pigeon % 4 * 64);
+        let mut spec = from(json!([{ "ipBlock": { "cidr": block } }]));
+        spec["podSelector"] = json!({ "matchLabels": {
+            (format!("hole-of-{pigeon}")): hole.to_string(), (format!("pigeon-in-{hole}")): pigeon.to_string(),
+        } });
+        policy(&format!("pigeon-{pigeon}-in-{hole}"), spec)
+    };
+    places.map(in_place).collect()
+}
+
+fn case_75_beside_policies_too_complex_to_judge_a_deletion_passes_and_a_creation_says_so() {
+    let bed = &reporting().bed;
+    let alice = alice_in(bed, "tenant-complex");
+    let policies = format!("{POLICIES}/tenant-complex/networkpolicies");
+    let mut stored = pigeons_in_holes();
+    let last = stored.pop().unwrap();
+    let controller = Asker::impersonating(bed, CONTROLLER);
+    for policy in &stored {
+        controller.create(&policies, policy).expect_ok();
+    }
+    eventually("a creation can't be judged any more", || {
+        let refused = alice.create(&format!("{policies}?dryRun=All"), &last);
+        refused.status != 201 && refused.expect_denied("BaselineWeakened").contains("too complex to judge")
+    });
+    // The message does not claim that the policy opens something.
+    let refused = alice.create(&policies, &last);
+    let message = refused.expect_denied("BaselineWeakened");
+    assert!(message.contains("it is too complex to judge for ingress") && !message.contains("opens"), "{message}");
+    // The deny-all isolates every pod, so that no deletion beside it takes coverage away.
+    for policy in &stored[..3] {
+        let path = format!("{policies}/{}", policy["metadata"]["name"].as_str().unwrap());
+        alice.delete(&path, &Value::Null).expect_ok();
+    }
+    alice.delete(&format!("{policies}/default-deny-all"), &Value::Null).expect_denied("ManagedPolicy");
 }
 
 fn an_admin_of_a_namespace_gives_itself_no_permission_to_deviate() {
