@@ -197,13 +197,11 @@ impl Profile {
         self.holes.effect(direction, hole.class())
     }
 
-    /// Whether nothing is allowed in a namespace by this profile that another one does not allow, as far as that is easily
-    /// seen: each of its policies has no rules or allows no more than one of the other's, and no class of hole is
-    /// judged more leniently or measured more generously.
+    /// True if this profile certainly allows no more in a namespace than another one: each of its policies allows no more than
+    /// one policy of the other, and no class of hole is judged more leniently or measured more generously. A profile
+    /// that allows no more in a way that takes several policies to see is not as strict.
     #[must_use]
     pub fn is_as_strict_as(&self, other: &Self, namespace: &str) -> bool {
-        let has_rules =
-            |policy: &NetworkPolicy| Direction::BOTH.iter().any(|direction| policy.spec.has_rules(*direction));
         let is_within = |one: &Policy, than: &Policy| {
             Direction::BOTH.iter().all(|direction| allows_no_more(&than.parsed, &one.parsed, namespace, *direction))
         };
@@ -212,7 +210,7 @@ impl Profile {
             classes().all(|class| self.holes.effect(direction, class) <= other.holes.effect(direction, class))
         };
         let (mine, theirs) = (&self.criteria.wide, &other.criteria.wide);
-        self.policies.iter().all(|one| !has_rules(&one.parsed) || is_there(one))
+        self.policies.iter().all(is_there)
             && Direction::BOTH.into_iter().all(effects)
             && (mine.ipv4 >= theirs.ipv4 && mine.ipv6 >= theirs.ipv6 && mine.ports <= theirs.ports)
     }

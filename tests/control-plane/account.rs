@@ -52,13 +52,16 @@ fn secret(name: &str, kind: &str) -> Value {
     })
 }
 
-/// More keys than the admission policies go through, and these.
-fn many(more: &[(&str, &str)]) -> Value {
-    let filler = (0..1001).map(|index| (format!("k{index}"), json!("v")));
-    filler
-        .chain(more.iter().map(|(key, value)| ((*key).to_owned(), json!(value))))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+/// So many keys that say nothing.
+fn filler(count: usize) -> serde_json::Map<String, Value> {
+    (0..count).map(|index| (format!("k{index}"), json!("v"))).collect()
+}
+
+/// More keys than the admission policies go through, and one that says something.
+fn many(key: &str, value: &str) -> Value {
+    let mut keys = filler(1001);
+    keys.insert(key.to_owned(), json!(value));
+    keys.into()
 }
 
 fn policy(name: &str) -> Value {
@@ -80,7 +83,7 @@ fn attacks() -> Vec<(&'static str, Try)> {
         ("where it may run", Patch(POD, MERGE, json!({ "spec": { "nodeSelector": { "a": "b" } } }))),
         ("all of its gates", Patch(POD, MERGE, json!({ "spec": { "schedulingGates": null } }))),
         ("a pod's label", Patch(POD, MERGE, metadata("labels", json!({ "app": "other" })))),
-        ("a pod's label among more than anybody has", Patch(POD, MERGE, metadata("labels", many(&[("app", "other")])))),
+        ("a pod's label among more than anybody has", Patch(POD, MERGE, metadata("labels", many("app", "other")))),
         ("a pod's label goes", Patch(POD, MERGE, metadata("labels", json!({ "app": null })))),
         ("held is set to something else", Patch(POD, MERGE, metadata("labels", json!({ "ringfence.dev/held": "x" })))),
         ("a pod's annotation", Patch(POD, MERGE, metadata("annotations", json!({ "a": "b" })))),
@@ -89,8 +92,8 @@ fn attacks() -> Vec<(&'static str, Try)> {
         ("a pod of kube-system", Patch("/api/v1/namespaces/kube-system/pods/held", MERGE, metadata("labels", json!({ "ringfence.dev/held": null })))),
         // Namespaces
         ("pods that are privileged", Patch("/api/v1/namespaces/stolen", MERGE, metadata("labels", json!({ "pod-security.kubernetes.io/enforce": "privileged" })))),
-        ("pods that are privileged, among more labels than anybody has", Patch("/api/v1/namespaces/stolen", MERGE, metadata("labels", many(&[("pod-security.kubernetes.io/enforce", "privileged")])))),
-        ("a namespace's annotation among many", Patch("/api/v1/namespaces/stolen", MERGE, metadata("annotations", many(&[("a", "b")])))),
+        ("pods that are privileged, among more labels than anybody has", Patch("/api/v1/namespaces/stolen", MERGE, metadata("labels", many("pod-security.kubernetes.io/enforce", "privileged")))),
+        ("a namespace's annotation among many", Patch("/api/v1/namespaces/stolen", MERGE, metadata("annotations", many("a", "b")))),
         ("a namespace's label goes", Patch("/api/v1/namespaces/stolen", MERGE, metadata("labels", json!({ "team": null })))),
         ("a namespace's annotation", Patch("/api/v1/namespaces/stolen", MERGE, metadata("annotations", json!({ "a": "b" })))),
         ("a namespace's finalizer", Patch("/api/v1/namespaces/stolen", MERGE, metadata("finalizers", json!(["example.com/x"])))),
@@ -182,8 +185,7 @@ fn case_77_a_stolen_token_changes_nothing_but_what_ringfence_changes() {
         .patch("/api/v1/namespaces/stolen", MERGE, &metadata("labels", json!({ "ringfence.dev/isolated": null })))
         .expect_ok();
     // However many labels an owner gives a namespace, it is not isolated for good.
-    let many: serde_json::Map<String, Value> = (0..5000).map(|index| (format!("k{index}"), json!("v"))).collect();
-    create_namespace_with(&bed, &many);
+    create_namespace_with(&bed, &filler(5000));
     eventually("it is there", || !get(&bed, "default", "namespace/many").is_null());
     thief
         .patch("/api/v1/namespaces/many", MERGE, &metadata("labels", json!({ "ringfence.dev/isolated": null })))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::harness::{Bed, Installation, Options, Replica, Ringfence, World, eventually};
-use crate::steps::{create_before_ringfence, create_namespace, get, isolated_namespace, labels};
+use crate::steps::{create_before_ringfence, create_namespace, get, isolated_namespace, labels, refuse};
 
 crate::tests![
     case_79_an_image_that_can_not_start_blocks_nothing_after_the_first_install,
@@ -119,18 +119,10 @@ fn case_79_webhooks_block_nothing_until_the_api_server_has_reached_them() {
 
 /// As many a cluster has it: a namespace without a label of somebody's is refused, after Ringfence has changed it.
 fn require_a_label(bed: &Bed) {
-    let (version, metadata) = ("admissionregistration.k8s.io/v1", json!({ "name": "require-owner" }));
     let rule =
         json!({ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["namespaces"], "operations": ["CREATE"] });
     let has = "has(object.metadata.labels) && 'example.com/owner' in object.metadata.labels";
-    let spec = json!({ "matchConstraints": { "resourceRules": [rule] }, "validations": [{ "expression": has }] });
-    let policy =
-        json!({ "apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": spec });
-    let spec = json!({ "policyName": "require-owner", "validationActions": ["Deny"] });
-    let binding = json!({
-        "apiVersion": version, "kind": "ValidatingAdmissionPolicyBinding", "metadata": metadata, "spec": spec,
-    });
-    bed.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] }).to_string());
+    refuse(bed, "require-owner", json!({ "resourceRules": [rule] }), json!({ "expression": has }));
     eventually("it is in force", || !bed.kubectl(&["create", "namespace", "asks", "--dry-run=server"]).ok);
 }
 

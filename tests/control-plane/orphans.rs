@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::ask::{Asker, MERGE, send};
 use crate::harness::{ALICE, Bed, World, eventually};
 use crate::scene::{
-    POLICIES, admin, deny_all, is_isolated, isolated_namespace, namespace, owner, pod, policy, until_policies_are_known,
+    POLICIES, admin, deny_all, from_block, is_isolated, isolated_namespace, namespace, owner, pod, policy,
+    until_policies_are_known,
 };
 use crate::tenant::admin_of;
 
@@ -35,17 +36,12 @@ fn end_at_once(owner: &Asker<'_>, admin: &Asker<'_>, name: &str) {
     owner.delete(&path, &Value::Null);
 }
 
-fn half(name: &str, cidr: &str) -> Value {
-    let rules = json!([{ "from": [{ "ipBlock": { "cidr": cidr } }] }]);
-    policy(name, json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": rules }))
-}
-
 fn case_70_policies_that_outlive_their_namespace_are_judged_with_those_of_the_next() {
     let bed = &World::shared().bed;
     let (admin, owner) = (admin(bed), owner(bed));
     isolated_namespace(bed, "outlived");
     let policies = format!("{POLICIES}/outlived/networkpolicies");
-    admin.create(&policies, &half("from-then", "20.0.0.0/7")).expect_ok();
+    admin.create(&policies, &from_block("from-then", "20.0.0.0/7")).expect_ok();
     let before = admin.get(&policies)["items"].as_array().unwrap().len();
     let uid = admin.get("/api/v1/namespaces/outlived")["metadata"]["uid"].clone();
     end_at_once(&owner, &admin, "outlived");
@@ -59,7 +55,7 @@ fn case_70_policies_that_outlive_their_namespace_are_judged_with_those_of_the_ne
     assert!(left.contains(&"from-then"), "of {before} policies these are left: {left:?}");
     eventually("the namespace is isolated", || is_isolated(&admin, "outlived"));
     // Half from then and half from now.
-    let refused = admin.create(&policies, &half("from-now", "40.0.0.0/7"));
+    let refused = admin.create(&policies, &from_block("from-now", "40.0.0.0/7"));
     assert!(refused.expect_denied("BaselineWeakened").contains("from-then"), "{refused:?}");
     assert!(is_isolated(&admin, "outlived"));
 }

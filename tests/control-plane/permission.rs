@@ -188,7 +188,7 @@ fn the_api_server_is_asked_about_the_very_user_and_not_twice_within_seconds() {
     });
 }
 
-/// What a round of reviews led to.
+/// The outcome of one round of reviews.
 struct Round {
     /// How many seconds by which questions are counted the round was in, at most.
     seconds: usize,

@@ -7,7 +7,7 @@ use crate::harness::{ADMIN, Bed, Replica, World, eventually};
 use crate::scene::POLICIES;
 use crate::steps::{
     as_controller, conflict, create_before_ringfence, disturbed, get, in_seconds, is_isolated, isolated_namespace,
-    opens_ingress, policies, policy, reporting, said, told, until_not_isolated, until_pods_are_held, written,
+    opens_ingress, policies, policy, refuse, reporting, said, told, until_not_isolated, until_pods_are_held, written,
 };
 
 crate::tests![
@@ -192,7 +192,7 @@ fn a_policy_full_of_annotations_and_one_with_a_huge_selector_are_quarantined() {
     until_quarantined(bed, "huge", "entangled");
     assert_ne!(annotation(bed, "huge", "entangled"), Value::Null);
     assert!(is_isolated(bed, "huge"));
-    // What there was no room for is in the log.
+    // The log has the rules that the annotation has no room for.
     let log = World::shared().ringfence.lock().unwrap().as_ref().unwrap().log();
     for name in ["full", "entangled"] {
         let is_of = |line: &&str| {
@@ -205,25 +205,16 @@ fn a_policy_full_of_annotations_and_one_with_a_huge_selector_are_quarantined() {
 
 /// Refuses every write that leaves the annotation of a quarantine in a namespace.
 fn refuse_quarantines(bed: &Bed, namespace: &str) {
-    let (version, metadata) = ("admissionregistration.k8s.io/v1", json!({ "name": "no-quarantine" }));
     let rule = json!({
         "apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"], "resources": ["networkpolicies"],
         "operations": ["UPDATE"],
     });
     let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": namespace } });
+    let matches = json!({ "namespaceSelector": selector, "resourceRules": [rule] });
     let expression = "!has(object.metadata.annotations) || \
                       !('ringfence.dev/quarantined' in object.metadata.annotations)";
     let validation = json!({ "expression": expression, "message": "nothing is quarantined here" });
-    let spec = json!({
-        "matchConstraints": { "namespaceSelector": selector, "resourceRules": [rule] }, "validations": [validation],
-    });
-    let policy =
-        json!({ "apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": spec });
-    let spec = json!({ "policyName": "no-quarantine", "validationActions": ["Deny"] });
-    let binding = json!({
-        "apiVersion": version, "kind": "ValidatingAdmissionPolicyBinding", "metadata": metadata, "spec": spec,
-    });
-    bed.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": [policy, binding] }).to_string());
+    refuse(bed, "no-quarantine", matches, validation);
     let mark = ["annotate", "networkpolicy", "default-deny-all", "-n", namespace, "--dry-run=server"];
     let mark = [&mark[..], &["ringfence.dev/quarantined=x"]].concat();
     eventually("quarantines are refused", || as_controller(bed, &mark).stderr.contains("nothing is quarantined here"));

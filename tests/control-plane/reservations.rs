@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::ask::{Answer, send};
 use crate::direct::decide;
 use crate::harness::{ADMIN, Bed, Event, Mark, Options, Replica, Ringfence, World, eventually};
-use crate::scene::{POLICIES, admin, policy};
+use crate::scene::{POLICIES, admin, from_block, policy};
 use crate::steps::{CONTROLLER, isolated_namespace};
 
 crate::tests![
@@ -28,12 +28,6 @@ const IN_TURN: usize = 20;
 /// How often each pair is sent to two replicas of which one does not know what the other has admitted.
 const UNHEARD: usize = 5;
 
-/// A block of the width that the profile lets a policy have: two of them are too many.
-fn half(name: &str, cidr: &str) -> Value {
-    let rules = json!([{ "from": [{ "ipBlock": { "cidr": cidr } }] }]);
-    policy(name, json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": rules }))
-}
-
 /// A hundred ports for every peer: two hundred are a hole.
 fn ports(name: &str, from: u16) -> Value {
     let rules = json!([{ "ports": [{ "port": from, "endPort": from + 99 }] }]);
@@ -50,7 +44,7 @@ fn pods(name: &str, operator: &str) -> Value {
 fn pair(index: usize) -> [Value; 2] {
     let [a, b] = ["a", "b"].map(|half| format!("{half}-{index}"));
     if index.is_multiple_of(2) {
-        [half(&a, "20.0.0.0/7"), half(&b, "40.0.0.0/7")]
+        [from_block(&a, "20.0.0.0/7"), from_block(&b, "40.0.0.0/7")]
     } else {
         [ports(&a, 1001), ports(&b, 2001)]
     }
@@ -93,13 +87,13 @@ impl<'b> Servers<'b> {
         self.at(Method::DELETE, half)
     }
 
-    /// Whether a policy is stored and has rules.
+    /// True if a policy is stored and has rules.
     fn opens(&self, half: &Value) -> bool {
         let answer = self.at(Method::GET, half);
         answer.status == 200 && answer.body["spec"]["ingress"].as_array().is_some_and(|rules| !rules.is_empty())
     }
 
-    /// What was removed stays so until somebody applies it again, and that is judged.
+    /// Rules that the controller removed stay away: only a new request brings them back, and that is judged.
     fn until_at_most_one_opens(&self, halves: &[Value; 2]) {
         eventually("one of them at most opens anything", || halves.iter().filter(|half| self.opens(half)).count() <= 1);
     }
@@ -254,7 +248,7 @@ fn a_creation_that_fails_again_and_again_keeps_nobody_from_changing_policies() {
     let bed = &World::shared().bed;
     isolated_namespace(bed, "again");
     let policies = format!("{POLICIES}/again/networkpolicies");
-    let narrow = |name: &str| half(name, "203.0.113.0/24");
+    let narrow = |name: &str| from_block(name, "203.0.113.0/24");
     admin(bed).create(&policies, &narrow("there")).expect_ok();
     // More often than a namespace can have changes pending.
     for _ in 0..70 {
@@ -267,7 +261,7 @@ fn no_review_of_what_no_api_server_sends_is_kept() {
     let world = World::shared();
     isolated_namespace(&world.bed, "asked-about");
     let review = |namespace: &str, name: &str, uid: &str| {
-        let mut object = half(name, "203.0.113.0/24");
+        let mut object = from_block(name, "203.0.113.0/24");
         object["metadata"]["namespace"] = json!(namespace);
         object["metadata"]["uid"] = json!(uid);
         json!({

@@ -99,6 +99,12 @@ pub(crate) fn policy(name: &str, spec: Value) -> Value {
     json!({ "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": name }, "spec": spec })
 }
 
+/// Lets a block in to every pod. By the default profile a block of /7 is as much as a namespace's policies may let in.
+pub(crate) fn from_block(name: &str, cidr: &str) -> Value {
+    let rules = json!([{ "from": [{ "ipBlock": { "cidr": cidr } }] }]);
+    policy(name, json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": rules }))
+}
+
 pub(crate) fn deny_all(name: &str) -> Value {
     policy(name, json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }))
 }

@@ -243,6 +243,19 @@ pub(crate) fn end_soon(bed: &Bed, object: &[&str], annotation: &str) -> String {
     })
 }
 
+/// Has the API server refuse, by a `ValidatingAdmissionPolicy` of this name, what matches and does not pass the validation.
+#[allow(clippy::needless_pass_by_value, reason = "it is written down where it is passed")]
+pub(crate) fn refuse(bed: &Bed, name: &str, matches: Value, validation: Value) {
+    let object = |kind: &str, spec: Value| {
+        let version = "admissionregistration.k8s.io/v1";
+        json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name }, "spec": spec })
+    };
+    let policy = json!({ "matchConstraints": matches, "validations": [validation] });
+    let binding = json!({ "policyName": name, "validationActions": ["Deny"] });
+    let items = [object("ValidatingAdmissionPolicy", policy), object("ValidatingAdmissionPolicyBinding", binding)];
+    bed.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string());
+}
+
 /// The names of a pod's scheduling gates.
 pub(crate) fn gates(pod: &Value) -> Vec<String> {
     let gates = pod["spec"]["schedulingGates"].as_array().into_iter().flatten();

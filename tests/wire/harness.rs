@@ -141,6 +141,9 @@ pub(crate) struct Connection {
     established: bool,
 }
 
+/// What a call is told that waited too long for its turn.
+pub(crate) const LATE: &str = "waited too long for its turn";
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -163,6 +166,11 @@ impl Reply {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+
+    /// True if the call was shed since it waited too long for its turn: an API server asks again.
+    pub(crate) fn is_late(&self) -> bool {
+        self.status == 503 && self.text().contains(LATE)
     }
 
     /// The response of a review.
@@ -240,11 +248,10 @@ impl Connection {
         self.establish();
         until(|| {
             let reply = self.try_post_bytes(path, body).expect("an answer");
-            let late = reply.status == 503 && reply.text().contains("waited too long for its turn");
-            if late && reply.header("connection") == Some("close") {
+            if reply.is_late() && reply.header("connection") == Some("close") {
                 self.reopen();
             }
-            (!late).then_some(reply)
+            (!reply.is_late()).then_some(reply)
         })
     }
 

@@ -60,7 +60,7 @@ fn each_of_1000_concurrent_reviews_gets_its_own_uid_and_verdict_back() {
             let (number, answer) = task.await.unwrap();
             let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{number}: {answer:?}"));
             // On a machine that stood still for a moment: an API server asks again.
-            let response = if head.starts_with("HTTP/1.1 503") && body.contains("waited too long for its turn") {
+            let response = if head.starts_with("HTTP/1.1 503") && body.contains(LATE) {
                 server.post("/validate", &request(number)).response()
             } else {
                 assert!(head.starts_with("HTTP/1.1 200"), "{head}");

@@ -12,8 +12,8 @@ the object before. CEL has no way to compare all fields but one, so those that a
 {{/*
 Keys of a map that differ are Ringfence's. Takes the variable's name, and a condition on k. To go through the keys takes
 the API server a time that grows with their square, and a namespace whose owner gives it more keys than anybody has must
-still lose the label ringfence.dev/isolated: there the keys are not compared, as long as they do not become more. What
-counts is how many keys there were before: those of the request are chosen by whoever has the token.
+still lose the label ringfence.dev/isolated. So where an object had more than 1,000 keys before the request, the keys are
+not compared, but they may not become more. The number after the request does not count: a thief of the token chooses it.
 */}}
 {{- define "ringfence.account.onlyKeys" -}}
 {{- $new := printf "variables.%s" .map -}}

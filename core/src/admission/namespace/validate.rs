@@ -303,8 +303,8 @@ fn deviation(name: &str, old: &Isolation, new: &Isolation, context: &Context<'_>
     Ok(None)
 }
 
-/// Whether a profile or mode may allow less than another in a namespace. A name that does not exist is not stricter: it is
-/// judged by the default.
+/// True if a profile or mode may allow less than another in a namespace. An unknown name is not stricter, since the default
+/// takes its place.
 fn is_stricter(key: &str, one: &str, than: &str, namespace: &str, context: &Context<'_>) -> bool {
     if key == MODE {
         return matches!((Mode::parse(one), Mode::parse(than)), (Some(one), Some(than)) if one < than);
