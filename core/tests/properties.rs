@@ -19,6 +19,7 @@ use support::agreement::{
 };
 use support::clusters::{change, cluster};
 use support::generate::{narrowed, narrowing, policies, policy};
+use support::hostile::{choices, hostile, share};
 use support::lints::check_lints;
 use support::naive;
 use support::reach::{check_diff, check_reach};
@@ -156,33 +157,6 @@ fn selecting(requirements: &[(usize, &str)]) -> Value {
     json!({ "matchExpressions": requirements })
 }
 
-/// More pigeons than holes: every pod is selected, since eight keys cannot hold eight different ones of seven values, but
-/// that takes a search through most of the ways to try. Each policy is open on a port, and to half of the world.
-fn hostile() -> Vec<Value> {
-    const PIGEONS: usize = 9;
-    let holes: Vec<String> = (1..PIGEONS).map(|hole| format!("h{hole}")).collect();
-    let requirement = |pigeon: usize, operator: &str, values: &[String]| json!({ "key": format!("k{pigeon}"), "operator": operator, "values": values });
-    let mut selectors: Vec<Value> =
-        (0..PIGEONS).map(|pigeon| json!({ "matchExpressions": [requirement(pigeon, "NotIn", &holes)] })).collect();
-    for hole in holes.chunks(1) {
-        for (a, b) in (0..PIGEONS).flat_map(|a| (0..a).map(move |b| (a, b))) {
-            selectors.push(json!({ "matchExpressions": [requirement(a, "In", hole), requirement(b, "In", hole)] }));
-        }
-    }
-    selectors
-        .into_iter()
-        .enumerate()
-        .map(|(i, pods)| {
-            let half = if i % 2 == 0 { "0.0.0.0/1" } else { "128.0.0.0/1" };
-            json!({ "metadata": { "name": format!("p{i}") }, "spec": {
-                "podSelector": pods, "policyTypes": ["Ingress", "Egress"],
-                "ingress": [{ "ports": [{ "port": 1000 + i % 100 }] }, { "from": [{ "ipBlock": { "cidr": half } }] }],
-                "egress": [{ "ports": [{ "port": 1000 + i % 100 }] }, { "to": [{ "ipBlock": { "cidr": half } }] }],
-            } })
-        })
-        .collect()
-}
-
 #[test]
 fn selectors_too_entangled_to_decide_are_taken_for_the_worse_and_the_verdict_says_so() {
     let policies = parsed(&hostile());
@@ -199,6 +173,14 @@ fn selectors_too_entangled_to_decide_are_taken_for_the_worse_and_the_verdict_say
         assert!(!side.holes.iter().any(|hole| hole.kind == Kind::All), "{direction}");
         assert!(side.holes.iter().all(|hole| !hole.policies.is_empty()), "{direction}");
     }
+}
+
+#[test]
+fn blocks_that_too_many_pods_have_differently_are_taken_for_wide_and_the_verdict_says_so() {
+    let policies = parsed(&choices().into_iter().chain([share()]).collect::<Vec<_>>());
+    let verdict = judge(&refs(&policies), &Criteria::default());
+    assert!(verdict.capped && verdict.ingress.coverage.is_complete());
+    assert!(verdict.ingress.holes.iter().any(|hole| hole.kind == Kind::W4), "{:?}", verdict.ingress.holes);
 }
 
 #[test]

@@ -372,7 +372,7 @@ fn every_profile_is_defended(#[case] profile: &str) {
 }
 
 #[test]
-fn case_67_a_namespace_has_no_more_policies_than_it_may_and_changes_are_never_refused_for_that() {
+fn case_67_past_a_limit_of_policies_only_what_adds_to_them_is_refused() {
     let old = policy("db", &narrow());
     let mut world = isolated().policy(&old);
     let mut other = narrow();
@@ -392,4 +392,9 @@ fn case_67_a_namespace_has_no_more_policies_than_it_may_and_changes_are_never_re
     world.validate(&creates(&policy("more", &narrow()))).refused("TooManyPolicies", &says);
     world.validate(&updates(&old, &policy("db", &other))).passes_silently("Allowed");
     world.validate(&deletes(&old)).passes_silently("Allowed");
+    // A change that takes more bytes adds to them.
+    let mut larger = narrow();
+    larger["ingress"][0]["ports"] = (1..100).map(|port| json!({ "port": port })).collect();
+    world.validate(&updates(&old, &policy("db", &larger))).refused("TooManyPolicies", &says);
+    world.validate(&updates(&policy("db", &larger), &old)).passes_silently("Allowed");
 }

@@ -335,7 +335,10 @@ fn says_what_why_and_how(reply: &Reply) {
     assert!(message.starts_with(&format!("{}: ", reply.reason)), "{message}");
     let any = |words: &[&str]| words.iter().any(|word| message.contains(word));
     assert!(any(&["refused", "lacks", "is no ", "can't be exempt", "is set by", "not valid"]), "what: {message}");
-    assert!(any(&["reach", "baseline", "isolated", "isolation", "open"]), "effect: {message}");
+    assert!(
+        any(&["reach", "baseline", "isolated", "isolation", "open", "let everything through"]),
+        "effect: {message}"
+    );
     assert!(any(&["; ", "write ", "use "]), "fix: {message}");
 }
 
